@@ -1,0 +1,59 @@
+//! Every fixed bound of the data path and of telemetry, by name, with its unit last.
+//!
+//! What an operator can change is in the configuration, with its default; what stands here cannot be changed at run time.
+
+use std::time::Duration;
+
+/// Header fields in one message. HAProxy's default (`tune.http.maxhdr`) is 101.
+pub(crate) const HEADER_COUNT_MAX: usize = 100;
+/// Bytes of a request target. RFC 9112, section 3, recommends at least 8000.
+pub(crate) const TARGET_BYTES_MAX: usize = 8192;
+/// Bytes of all trailer fields of one message.
+pub(crate) const TRAILER_BYTES_MAX: usize = 8192;
+/// Bytes of one chunk-size line, extensions included.
+pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of the header section of an upstream response.
+pub(crate) const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Interim (1xx) responses accepted before the final one.
+pub(crate) const INTERIM_RESPONSES_MAX: u32 = 16;
+/// Room made for one read from a socket while a head is awaited.
+pub(crate) const READ_SMALL_BYTES: usize = 8 * 1024;
+/// Room made for one read from a socket while a body streams.
+pub(crate) const READ_LARGE_BYTES: usize = 64 * 1024;
+/// Bytes of an unread request body that are swallowed to keep a connection alive.
+pub(crate) const BODY_SWALLOW_BYTES_MAX: u64 = 256 * 1024;
+/// How long a closing connection goes on reading, so that a reset does not eat the answer (RFC 9112, section 9.6).
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an idle connection keeps its buffers before it is parked without any.
+pub(crate) const PARK_AFTER: Duration = Duration::from_millis(500);
+/// Read buffers that a worker keeps for reuse.
+pub(crate) const SPARE_BUFFERS_MAX: usize = 256;
+/// Records and timers that a worker keeps for reuse.
+pub(crate) const SPARE_RECORDS_MAX: usize = 256;
+
+/// Attempts of one exchange that its record can hold; also the most that a retry policy may ask for.
+pub(crate) const ATTEMPTS_MAX: usize = 4;
+/// Bytes of text in one record, over all its strings.
+pub(crate) const RECORD_TEXT_BYTES: usize = 448;
+/// Records in one worker's ring. At 100,000 requests/s this is 80 ms.
+pub(crate) const RING_RECORDS_MAX: usize = 8192;
+/// Messages waiting in a worker's mailbox (mounted requests, idle connections wanted back).
+pub(crate) const MAILBOX_LEN_MAX: usize = 1024;
+/// Body frames in flight between a mounted service and its worker.
+pub(crate) const MOUNT_FRAMES_MAX: usize = 4;
+/// The most recent records that the admin plane can show.
+pub(crate) const RECENT_RECORDS_MAX: usize = 4096;
+/// Routes of one configuration.
+pub(crate) const ROUTES_MAX: usize = 100_000;
+/// Bytes of a configuration file.
+pub(crate) const CONFIG_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one OTLP request before compression; the Collector's gRPC server takes 4 MiB by default.
+pub(crate) const OTLP_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Encoded OTLP requests that wait for the Collector, over all signals.
+pub(crate) const OTLP_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Tries of one OTLP request before it is dropped.
+pub(crate) const OTLP_TRIES_MAX: u32 = 5;
+/// Access-log bytes that wait for their sink.
+pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Control-plane spans or log lines that wait for export.
+pub(crate) const CONTROL_QUEUE_LEN_MAX: usize = 2048;

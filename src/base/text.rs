@@ -1,0 +1,88 @@
+//! Bounded text inside a fixed-size value: several short strings share one inline buffer.
+//!
+//! In: bytes of any length. Out: a [`Piece`] that names where the kept prefix lies. What does not fit is cut at a character
+//! boundary and the piece says so. Never allocates; a copy of the buffer is a copy of the strings.
+
+/// An inline buffer of `N` bytes that hands out pieces in order.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<const N: usize> {
+    used: u16,
+    bytes: [u8; N],
+}
+
+/// Where one string lies in its [`Text`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Piece {
+    start: u16,
+    len: u16,
+    cut: bool,
+}
+
+impl<const N: usize> Text<N> {
+    pub(crate) const fn new() -> Self {
+        Text { used: 0, bytes: [0; N] }
+    }
+
+    /// Forgets every piece. The bytes stay where they are and are overwritten by the next pieces.
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// Keeps at most `most` bytes of `string`.
+    pub(crate) fn keep(&mut self, string: &[u8], most: usize) -> Piece {
+        let start = usize::from(self.used);
+        let room = (N - start).min(most);
+        let mut len = string.len().min(room);
+        let cut = len < string.len();
+        while cut && len > 0 && string[len] & 0xc0 == 0x80 {
+            len -= 1;
+        }
+        self.bytes[start..start + len].copy_from_slice(&string[..len]);
+        self.used = (start + len) as u16;
+        Piece { start: start as u16, len: len as u16, cut }
+    }
+
+    pub(crate) fn bytes(&self, piece: Piece) -> &[u8] {
+        let start = usize::from(piece.start);
+        &self.bytes[start..start + usize::from(piece.len)]
+    }
+
+    /// The piece as text; bytes that are no UTF-8 become U+FFFD.
+    pub(crate) fn str(&self, piece: Piece) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes(piece))
+    }
+}
+
+impl Piece {
+    pub(crate) fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    #[allow(dead_code, reason = "the console shows it")]
+    pub(crate) fn is_cut(self) -> bool {
+        self.cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_cut_and_said_so() {
+        let mut text = Text::<8>::new();
+        let first = text.keep(b"abcde", 4);
+        let second = text.keep(b"xyzuvw", 100);
+        let third = text.keep(b"more", 4);
+        assert_eq!((text.bytes(first), first.is_cut()), (&b"abcd"[..], true));
+        assert_eq!((text.bytes(second), second.is_cut()), (&b"xyzu"[..], true));
+        assert_eq!((text.bytes(third), third.is_cut()), (&b""[..], true));
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_character() {
+        let mut text = Text::<8>::new();
+        let piece = text.keep("aé€".as_bytes(), 5);
+        assert_eq!(text.str(piece), "aé");
+    }
+}

@@ -1,0 +1,135 @@
+//! The commands of the binary.
+//!
+//! In: arguments. Out: data on standard output, messages on standard error, and an exit code: 0 done, 1 failed while running, 2 wrong usage or
+//! configuration. Not here: what a gateway does.
+
+mod run;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::control::{config, explain, swap, tracing_setup};
+
+#[derive(Parser)]
+#[command(name = "pellucid", version, about = "An observability-first HTTP gateway", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Run(RunArguments),
+    /// Report every mistake in a configuration, as file:line:column.
+    Check {
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// Tell which route takes a request, and why.
+    Explain {
+        /// The configuration file.
+        file: PathBuf,
+        /// The method, such as GET.
+        method: String,
+        /// The URL, such as http://host/path.
+        url: String,
+        /// A header of the request, as 'name: value'.
+        #[arg(short = 'H', long = "header")]
+        headers: Vec<String>,
+    },
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+}
+
+#[derive(Args)]
+struct RunArguments {
+    /// The configuration file.
+    #[arg(long, short, conflicts_with_all = ["to", "listen"], required_unless_present = "to")]
+    config: Option<PathBuf>,
+    /// Without a file: the one upstream, such as http://127.0.0.1:3000.
+    #[arg(long)]
+    to: Option<String>,
+    /// Without a file: the address to listen on.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Without a file: the address of the admin plane.
+    #[arg(long, default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
+}
+
+const FAILED: u8 = 1;
+const WRONG: u8 = 2;
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check { file } => check(file),
+        Command::Explain { file, method, url, headers } => explain_route(file, &method, &url, &headers),
+        Command::Schema => {
+            say(&serde_json::to_string_pretty(&config::json_schema()).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Data, on standard output. A closed pipe is the reader's choice.
+#[allow(clippy::print_stdout, reason = "this is where data goes")]
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Messages, on standard error.
+#[allow(clippy::print_stderr, reason = "this is where messages go")]
+fn complain(lines: &[String]) {
+    for line in lines {
+        eprintln!("{line}");
+    }
+}
+
+fn check(file: PathBuf) -> ExitCode {
+    tracing_setup::install_lines();
+    match swap::check(&swap::Source::File(file.clone()), 1) {
+        Ok((config, _)) => {
+            say(&format!(
+                "{}: good: {} listeners, {} routes, {} upstreams",
+                file.display(),
+                config.listeners.len(),
+                config.routes.len(),
+                config.upstreams.len()
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(refused) => {
+            complain(&refused.lines());
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+fn explain_route(file: PathBuf, method: &str, url: &str, headers: &[String]) -> ExitCode {
+    let question = match explain::Question::new(method, url, headers) {
+        Ok(question) => question,
+        Err(message) => {
+            complain(&[message]);
+            return ExitCode::from(WRONG);
+        }
+    };
+    match swap::check(&swap::Source::File(file), 1) {
+        Ok((_, compiled)) => {
+            let (text, matched) = explain::explain(&compiled, &question);
+            say(text.trim_end());
+            if matched { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+        }
+        Err(refused) => {
+            complain(&refused.lines());
+            ExitCode::from(WRONG)
+        }
+    }
+}

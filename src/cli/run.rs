@@ -1,0 +1,84 @@
+//! `pellucid run`: a gateway until a signal ends it.
+//!
+//! In: a file, or one upstream. Out: an exit code. SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads, SIGUSR1 reopens the
+//! access log.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{FAILED, RunArguments, WRONG, complain};
+use crate::control::swap::Source;
+use crate::gateway::{Gateway, StartError};
+
+pub(super) fn run(arguments: &RunArguments) -> ExitCode {
+    let source = match (&arguments.config, &arguments.to) {
+        (Some(path), _) => Source::File(path.clone()),
+        (None, Some(to)) => Source::Text(one_upstream(to, arguments)),
+        (None, None) => return ExitCode::from(WRONG),
+    };
+    match Gateway::start(source, true) {
+        Ok(gateway) => until_signalled(gateway),
+        Err(error @ StartError::Config(_)) => {
+            complain(&[error.to_string()]);
+            ExitCode::from(WRONG)
+        }
+        Err(error) => {
+            complain(&[format!("pellucid: {error}")]);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// A configuration for `--to`.
+fn one_upstream(to: &str, arguments: &RunArguments) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    format!(
+        "listeners: [{{ name: public, bind: {:?} }}]\nadmin: {{ bind: {:?} }}\n\
+         routes: [{{ name: default, match: {{ path: '/**' }}, upstream: default }}]\n\
+         upstreams: [{{ name: default, endpoints: [{}] }}]\n\
+         telemetry: {{ traces: {{ sample: 1.0 }}, access_log: {{ to: stdout }} }}\n",
+        arguments.listen.to_string(),
+        arguments.admin.to_string(),
+        quoted(to),
+    )
+}
+
+/// Blocks until the gateway has drained.
+pub(super) fn until_signalled(gateway: Gateway) -> ExitCode {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return ExitCode::from(FAILED) };
+    if runtime.block_on(wait(&gateway)).is_err() {
+        return ExitCode::from(FAILED);
+    }
+    std::thread::spawn(end_at_next_signal);
+    gateway.shutdown();
+    ExitCode::SUCCESS
+}
+
+async fn wait(gateway: &Gateway) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut user = signal(SignalKind::user_defined1())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => gateway.reload(),
+            _ = user.recv() => gateway.reopen_log(),
+        }
+    }
+}
+
+/// A second signal means now.
+fn end_at_next_signal() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(i32::from(FAILED));
+    });
+}

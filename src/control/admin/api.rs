@@ -1,0 +1,181 @@
+//! `/api/v1`: what is going on, as JSON.
+//!
+//! In: queries. Out: the shapes that the contract names. A query that cannot be read is a 400 that says what was expected.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Admin;
+use crate::base::ids::TraceId;
+use crate::base::limits::RECENT_RECORDS_MAX;
+use crate::telemetry::export::ledger::{Balance, Drop, Signal};
+use crate::telemetry::process::recent::Filter;
+
+/// Requests that are shown where no limit is given.
+const REQUESTS_DEFAULT: usize = 100;
+
+pub(super) async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    if admin.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n") }
+}
+
+pub(super) async fn config(State(admin): State<Admin>) -> Json<Value> {
+    let current = admin.control.current();
+    Json(json!({
+        "generation": current.generation,
+        "loaded": rfc3339(current.loaded_unix_nanos),
+        "source": admin.control.source.name(),
+        "config": current.config,
+    }))
+}
+
+pub(super) async fn routes(State(admin): State<Admin>) -> Json<Value> {
+    let current = admin.control.current();
+    let routes: Vec<_> = current.routes.iter().map(|route| json!(route.source)).collect();
+    Json(json!({ "generation": current.generation, "routes": routes }))
+}
+
+pub(super) async fn upstreams(State(admin): State<Admin>) -> Json<Value> {
+    use std::sync::atomic::Ordering::Relaxed;
+    let current = admin.control.current();
+    let upstreams: Vec<_> = current
+        .upstreams
+        .iter()
+        .map(|upstream| {
+            let endpoints: Vec<_> = upstream
+                .endpoints
+                .iter()
+                .zip(&upstream.weights)
+                .map(|(endpoint, weight)| {
+                    let (connections, idle) = (endpoint.connections(), endpoint.idle());
+                    json!({
+                        "address": format!("{}:{}", endpoint.host, endpoint.port),
+                        "weight": weight,
+                        "state": if *weight == 0 { "off" } else { "active" },
+                        "connections": connections,
+                        "idle": idle,
+                        "in_flight": connections.saturating_sub(idle),
+                        "connects": endpoint.connects.load(Relaxed),
+                        "connect_failures": endpoint.connect_failures.load(Relaxed),
+                    })
+                })
+                .collect();
+            let pending = upstream.endpoints.first().map_or(0, |endpoint| endpoint.waiting.pending.load(Relaxed));
+            json!({ "name": upstream.name, "pending": pending, "endpoints": endpoints })
+        })
+        .collect();
+    Json(json!({ "upstreams": upstreams }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestsQuery {
+    limit: Option<String>,
+    route: Option<String>,
+    status: Option<String>,
+    min_ms: Option<String>,
+    trace_id: Option<String>,
+}
+
+pub(super) async fn requests(
+    State(admin): State<Admin>,
+    query: Result<Query<RequestsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let filter = match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
+        Ok(filter) => filter,
+        Err(message) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": "bad_query", "message": message }))).into_response(),
+    };
+    let found = admin.telemetry.recent(filter).await;
+    Json(json!({ "requests": found })).into_response()
+}
+
+fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
+    let bad = |name: &str, found: &str, expected: &str| format!("{name}: found `{found}`, expected {expected}");
+    let limit = match &query.limit {
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=RECENT_RECORDS_MAX).contains(limit))
+            .ok_or_else(|| bad("limit", text, &format!("a number from 1 to {RECENT_RECORDS_MAX}")))?,
+        None => REQUESTS_DEFAULT,
+    };
+    let status = match &query.status {
+        Some(text) => Some(status_range(text).ok_or_else(|| bad("status", text, "a status such as 503, or a class such as 5xx"))?),
+        None => None,
+    };
+    let min_ms = match &query.min_ms {
+        Some(text) => Some(text.parse::<f64>().ok().filter(|least| least.is_finite()).ok_or_else(|| bad("min_ms", text, "milliseconds"))?),
+        None => None,
+    };
+    let trace_id = match &query.trace_id {
+        Some(text) => {
+            Some(TraceId::from_hex(text.to_ascii_lowercase().as_bytes()).ok_or_else(|| bad("trace_id", text, "32 hexadecimal digits"))?)
+        }
+        None => None,
+    };
+    Ok(Filter { limit, route: query.route.filter(|route| !route.is_empty()), status, min_ms, trace_id })
+}
+
+fn status_range(text: &str) -> Option<(u16, u16)> {
+    if let Some(class) = text.strip_suffix("xx") {
+        let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+        return Some((class * 100, class * 100 + 99));
+    }
+    let status = text.parse().ok().filter(|status| (100..600).contains(status))?;
+    Some((status, status))
+}
+
+/// The accounts, with every exchange that ended before the question in them.
+pub(super) async fn telemetry(State(admin): State<Admin>) -> Json<Value> {
+    admin.telemetry.flush().await;
+    let ledger = &admin.telemetry.ledger;
+    let signals: Map<String, Value> =
+        Signal::ALL.into_iter().map(|signal| (signal.label().to_owned(), balance_json(&ledger.balance(signal)))).collect();
+    Json(json!({ "signals": signals }))
+}
+
+fn balance_json(balance: &Balance) -> Value {
+    let dropped: Map<String, Value> = Drop::ALL
+        .iter()
+        .zip(balance.dropped)
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
+        .collect();
+    json!({ "produced": balance.produced, "exported": balance.exported, "rejected": balance.rejected, "dropped": dropped, "queued": balance.queued })
+}
+
+pub(super) async fn reload(State(admin): State<Admin>) -> Response {
+    match admin.control.reload() {
+        Ok((generation, settings)) => {
+            admin.telemetry.set_keep(settings.keep);
+            Json(json!({ "reloaded": true, "generation": generation })).into_response()
+        }
+        Err(refused) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "reloaded": false, "errors": refused.lines() }))).into_response(),
+    }
+}
+
+fn rfc3339(unix_nanos: u64) -> String {
+    let mut out = Vec::new();
+    crate::base::clock::write_rfc3339(&mut out, unix_nanos);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(status: &str, limit: &str) -> RequestsQuery {
+        RequestsQuery { limit: Some(limit.to_owned()), route: None, status: Some(status.to_owned()), min_ms: None, trace_id: None }
+    }
+
+    #[test]
+    fn a_query_is_read_or_refused_with_what_was_expected() {
+        assert_eq!(filter_of(query("5xx", "3")).unwrap().status, Some((500, 599)));
+        assert_eq!(filter_of(query("404", "3")).unwrap().status, Some((404, 404)));
+        assert!(filter_of(query("9xx", "3")).unwrap_err().contains("expected a status"));
+        assert!(filter_of(query("404", "0")).unwrap_err().contains("limit"));
+    }
+}

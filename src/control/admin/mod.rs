@@ -1,0 +1,68 @@
+//! The admin plane: an axum router on a listener of its own.
+//!
+//! In: the control plane's state. Out: health, metrics, and the API as JSON. It reads; only `reload` changes anything. Loopback unless
+//! configured otherwise. Not here: requests of clients.
+
+mod api;
+mod exposition;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+
+use super::swap::Control;
+use crate::telemetry::export::metrics::Family;
+use crate::telemetry::process::Telemetry;
+
+/// What the admin plane shows.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) control: Arc<Control>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(api::ready))
+        .route("/metrics", get(exposition::metrics))
+        .route("/api/v1/config", get(api::config))
+        .route("/api/v1/routes", get(api::routes))
+        .route("/api/v1/upstreams", get(api::upstreams))
+        .route("/api/v1/requests", get(api::requests))
+        .route("/api/v1/telemetry", get(api::telemetry))
+        .route("/api/v1/reload", post(api::reload))
+        .fallback(async || (StatusCode::NOT_FOUND, "no such page; / lists what there is\n"))
+        .with_state(admin)
+}
+
+async fn index() -> &'static str {
+    "Pellucid admin\n\n\
+     /healthz              alive\n\
+     /readyz               ready for traffic\n\
+     /metrics              Prometheus text; OpenMetrics with exemplars on request\n\
+     /api/v1/config        the configuration in force, secrets hidden\n\
+     /api/v1/routes        routes\n\
+     /api/v1/upstreams     upstreams and their endpoints\n\
+     /api/v1/requests      recent requests: ?limit=&route=&status=&min_ms=&trace_id=\n\
+     /api/v1/telemetry     what became of every span, metric point and log line\n\
+     POST /api/v1/reload   read the configuration again\n"
+}
+
+impl Admin {
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// All metrics of the process but `process_*`.
+    pub(crate) async fn families(&self) -> Vec<Family> {
+        let mut families = self.telemetry.metrics().await;
+        families.extend(exposition::control_families(&self.control));
+        families
+    }
+}

@@ -1,0 +1,309 @@
+//! Configuration to snapshot: every section is checked against the others, and every mistake is reported, not the first.
+//!
+//! In: a configuration that was read. Out: what the data path obeys and what telemetry is set to, or the mistakes. Endpoints that a
+//! former snapshot has unchanged are taken over with their counters. Not here: sockets and threads (`gateway`).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::environment::{self, BadVariable, Lookup};
+use super::config::problem::{Mark, Problems, nearest};
+use super::config::schema::{self, Config, Propagator, TraceContext};
+use super::config::values::LogPlace;
+use crate::base::limits::ROUTES_MAX;
+use crate::proxy::snapshot::{ListenerLimits, ListenerPolicy, Network, Sampling, Snapshot, TracePolicy, Upstream};
+use crate::proxy::upstream::endpoint::{Endpoint, Limits, Waiting};
+use crate::proxy::upstream::head::{ForwardedPolicy, HostPolicy};
+use crate::telemetry::export::access_log::Format;
+use crate::telemetry::export::ledger::Signal;
+use crate::telemetry::export::log_sink::Destination;
+use crate::telemetry::export::otlp::Target;
+use crate::telemetry::export::otlp::resource::Resource;
+use crate::telemetry::process::keep::Policy;
+use crate::telemetry::record::legend::Legends;
+
+mod routes;
+
+/// Everything that a configuration says, ready for use.
+pub(crate) struct Compiled {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) routes: Vec<RouteInfo>,
+    pub(crate) upstreams: Vec<UpstreamInfo>,
+    pub(crate) telemetry: TelemetrySettings,
+}
+
+/// A route as the admin plane and `explain` show it.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteInfo {
+    pub(crate) name: String,
+    pub(crate) source: schema::Route,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamInfo {
+    pub(crate) name: String,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) weights: Vec<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TelemetrySettings {
+    pub(crate) resource: Resource,
+    pub(crate) keep: Policy,
+    pub(crate) traces: Option<Target>,
+    pub(crate) metrics: Option<Target>,
+    pub(crate) logs: Option<Target>,
+    pub(crate) push_interval: Duration,
+    pub(crate) access_log: Option<(Destination, Format)>,
+    pub(crate) series_max: usize,
+}
+
+/// What a compilation needs beside the configuration.
+pub(crate) struct Context<'c> {
+    pub(crate) legends: &'c Legends,
+    pub(crate) environment: Lookup<'c>,
+    pub(crate) workers: usize,
+    pub(crate) instance: &'c str,
+    pub(crate) former: &'c [UpstreamInfo],
+}
+
+pub(crate) fn compile(config: &Config, context: &Context<'_>) -> Result<Compiled, Problems> {
+    let mut problems = Problems::default();
+    let listeners = listeners(config, &mut problems);
+    let upstreams = upstreams(config, context, &mut problems);
+    let names: HashMap<&str, usize> =
+        config.upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name.value.as_str(), index)).collect();
+    let routes = routes::compile(&config.routes, &names, context.legends, &mut problems);
+    let telemetry = telemetry(config, context, &mut problems);
+    let (Some(routes), Some(telemetry)) = (routes, telemetry) else { return Err(problems) };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let infos = config.upstreams.iter().zip(&upstreams).map(|(source, upstream)| UpstreamInfo {
+        name: source.name.value.clone(),
+        endpoints: upstream.endpoints.clone(),
+        weights: upstream.weights.clone(),
+    });
+    Ok(Compiled {
+        routes: config.routes.iter().map(|route| RouteInfo { name: route.name.value.clone(), source: route.clone() }).collect(),
+        upstreams: infos.collect(),
+        snapshot: Snapshot {
+            table: routes.table,
+            routes: routes.routes,
+            upstreams,
+            listeners,
+            sampling: Sampling::new(config.telemetry.traces.sample.0),
+        },
+        telemetry,
+    })
+}
+
+/// Says where a name stands for a second time.
+fn unique<'n>(names: impl Iterator<Item = (&'n str, Mark)>, what: &str, problems: &mut Problems) {
+    let mut seen: HashMap<&str, Mark> = HashMap::new();
+    for (name, mark) in names {
+        if name.is_empty() {
+            problems.add(mark, format!("found an empty name, expected a name for this {what}"));
+        } else if let Some(first) = seen.insert(name, mark) {
+            problems.add(mark, format!("found the {what} `{name}` a second time, first on line {}", first.line));
+        }
+    }
+}
+
+fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerPolicy> {
+    unique(config.listeners.iter().map(|listener| (listener.name.value.as_str(), listener.name.mark)), "listener", problems);
+    if config.listeners.is_empty() {
+        problems.add(Mark { line: 1, column: 1 }, "found no listener, expected at least one in `listeners`");
+    }
+    let mut bound: HashMap<SocketAddr, &str> = HashMap::new();
+    for listener in &config.listeners {
+        let address = listener.bind.value;
+        let taken = (address.port() != 0).then(|| bound.insert(address, &listener.name.value)).flatten();
+        if let Some(other) = taken {
+            problems.add(listener.bind.mark, format!("found the address {address} a second time, the listener `{other}` has it"));
+        }
+        if address.port() != 0 && address == config.admin.bind.value {
+            problems.add(listener.bind.mark, format!("found the address {address}, which the admin plane has"));
+        }
+    }
+    let propagation = &config.telemetry.propagation;
+    let baggage = propagation.extract.contains(&Propagator::Baggage) && propagation.inject.contains(&Propagator::Baggage);
+    let extracts = propagation.extract.contains(&Propagator::TraceContext);
+    config.listeners.iter().map(|listener| listener_policy(listener, baggage, extracts, problems)).collect()
+}
+
+fn listener_policy(listener: &schema::Listener, baggage: bool, extracts: bool, problems: &mut Problems) -> ListenerPolicy {
+    let default = if listener.bind.value.ip().is_loopback() { TraceContext::Continue } else { TraceContext::Restart };
+    let trace = match listener.trace_context.unwrap_or(default) {
+        _ if !extracts => TracePolicy::Ignore,
+        TraceContext::Continue => TracePolicy::Continue,
+        TraceContext::Restart => TracePolicy::Restart,
+        TraceContext::Ignore => TracePolicy::Ignore,
+    };
+    let mut trust = Vec::new();
+    for network in &listener.forwarded.trust {
+        match Network::parse(&network.value) {
+            Some(network) => trust.push(network),
+            None => problems.add(network.mark, format!("found `{}`, expected an address or a network such as 10.0.0.0/8", network.value)),
+        }
+    }
+    let limits = &listener.limits;
+    ListenerPolicy {
+        trace,
+        baggage,
+        forwarded: ForwardedPolicy {
+            x_forwarded: listener.forwarded.x_forwarded,
+            forwarded: listener.forwarded.rfc7239,
+            via: listener.forwarded.via,
+        },
+        trust,
+        tell_trace_id: listener.response_trace_id,
+        limits: ListenerLimits {
+            connections: limits.connections.0,
+            header_bytes: limits.header_bytes.0 as usize,
+            header_timeout: limits.header_timeout.0,
+            body_timeout: limits.body_timeout.0,
+            write_timeout: limits.write_timeout.0,
+            idle_timeout: limits.idle_timeout.0,
+            half_close_timeout: limits.half_close_timeout.0,
+        },
+    }
+}
+
+fn upstreams(config: &Config, context: &Context<'_>, problems: &mut Problems) -> Vec<Upstream> {
+    unique(config.upstreams.iter().map(|upstream| (upstream.name.value.as_str(), upstream.name.mark)), "upstream", problems);
+    config.upstreams.iter().map(|upstream| compile_upstream(upstream, context, problems)).collect()
+}
+
+fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, problems: &mut Problems) -> Upstream {
+    let name = &upstream.name.value;
+    if upstream.endpoints.is_empty() {
+        problems.add(upstream.name.mark, format!("the upstream `{name}` has no endpoint, expected at least one"));
+    }
+    let limits = Limits {
+        connect_timeout: upstream.connect_timeout.0,
+        first_byte_timeout: upstream.first_byte_timeout.0,
+        body_idle_timeout: upstream.body_timeout.0,
+        idle_timeout: upstream.pool.idle_timeout.0,
+        idle_per_worker: (upstream.pool.idle_per_endpoint.0 as usize).div_ceil(context.workers.max(1)),
+        connections_per_endpoint: upstream.pool.connections_per_endpoint.0 as usize,
+        pending: upstream.pool.pending.0 as usize,
+    };
+    let former: Vec<&Arc<Endpoint>> = context.former.iter().filter(|info| info.name == *name).flat_map(|info| &info.endpoints).collect();
+    let waiting = former.first().map_or_else(Arc::default, |endpoint| Arc::clone(&endpoint.waiting));
+    let mut endpoints: Vec<Arc<Endpoint>> = Vec::new();
+    let mut weights = Vec::new();
+    for endpoint in &upstream.endpoints {
+        let address = &endpoint.0.address;
+        let Some((host, port)) = split_address(&address.value) else {
+            problems.add(
+                address.mark,
+                format!("found `{}`, expected host:port such as 127.0.0.1:9001 (https is not available in this version)", address.value),
+            );
+            continue;
+        };
+        if endpoints.iter().any(|known| known.host == host && known.port == port) {
+            problems.add(address.mark, format!("found the endpoint `{}` a second time in `{name}`", address.value));
+            continue;
+        }
+        let kept = former.iter().find(|known| known.host == host && known.port == port && known.limits == limits);
+        endpoints.push(kept.map_or_else(
+            || {
+                Arc::new(Endpoint::new(
+                    context.legends.endpoint(name, &host, port),
+                    host.clone(),
+                    port,
+                    limits.clone(),
+                    Arc::<Waiting>::clone(&waiting),
+                ))
+            },
+            |kept| Arc::clone(kept),
+        ));
+        weights.push(endpoint.0.weight.0 as u32);
+    }
+    if !weights.is_empty() && weights.iter().all(|weight| *weight == 0) {
+        problems.add(upstream.name.mark, format!("all endpoints of `{name}` have the weight 0, expected one above it"));
+    }
+    Upstream { endpoints, weights, host: host_policy(&upstream.host, problems) }
+}
+
+fn host_policy(host: &super::config::decode::Placed<String>, problems: &mut Problems) -> HostPolicy {
+    match host.value.as_str() {
+        "preserve" => HostPolicy::Preserve,
+        "endpoint" => HostPolicy::Endpoint,
+        literal if is_authority(literal) => HostPolicy::Literal(literal.to_owned()),
+        other => {
+            problems.add(
+                host.mark,
+                format!("found `{other}`, expected preserve, endpoint, or a host name{}", nearest(other, ["preserve", "endpoint"])),
+            );
+            HostPolicy::Preserve
+        }
+    }
+}
+
+fn is_authority(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
+}
+
+/// `host:port`, with `http://` allowed before it and brackets around IPv6 addresses.
+pub(crate) fn split_address(text: &str) -> Option<(String, u16)> {
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None => host,
+    };
+    let name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let fits = !host.is_empty() && (name || host.parse::<std::net::Ipv6Addr>().is_ok());
+    fits.then(|| (host.to_owned(), port))
+}
+
+fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) -> Option<TelemetrySettings> {
+    let telemetry = &config.telemetry;
+    for flag in [&telemetry.profiles.continuous, &telemetry.profiles.push] {
+        if flag.value {
+            problems.add(flag.mark, "found `true`, expected `false`: continuous profiles are not available in this version");
+        }
+    }
+    let place = telemetry.otlp.as_ref().map_or(Mark { line: 1, column: 1 }, |otlp| otlp.endpoint.mark);
+    let mut report = |BadVariable(message)| problems.add(place, message);
+    let resource = environment::resource(telemetry, context.environment).map_err(&mut report).ok();
+    let mut target = |signal| environment::otlp_target(signal, telemetry.otlp.as_ref(), context.environment).map_err(&mut report).ok();
+    let (traces, metrics, logs) = (target(Signal::Traces)?, target(Signal::Metrics)?, target(Signal::Logs)?);
+    let (service_name, attributes) = resource?;
+    let keep = &telemetry.traces.keep;
+    Some(TelemetrySettings {
+        resource: Resource::new(&service_name, context.instance, &attributes),
+        keep: Policy {
+            errors: keep.errors,
+            retries: keep.retries,
+            slower_than: keep.slower_than.map(|span| span.0),
+            per_second: keep.per_second.0 as u32,
+        },
+        traces,
+        metrics,
+        logs,
+        push_interval: telemetry.metrics.push_interval.0,
+        access_log: telemetry.access_log.as_ref().map(|log| {
+            let destination = match &log.to.value {
+                LogPlace::Stdout => Destination::Stdout,
+                LogPlace::Stderr => Destination::Stderr,
+                LogPlace::File(path) => Destination::File(path.clone()),
+            };
+            (destination, if log.format == schema::LogFormat::Json { Format::Json } else { Format::Text })
+        }),
+        series_max: telemetry.metrics.series_max.0 as usize,
+    })
+}
+
+/// Refuses more routes than the house is built for.
+fn check_route_count(count: usize, problems: &mut Problems) {
+    if count > ROUTES_MAX {
+        problems.add(Mark { line: 1, column: 1 }, format!("found {count} routes, expected at most {ROUTES_MAX}"));
+    }
+}

@@ -1,0 +1,337 @@
+//! One client connection: read a head, walk the rooms, stream the answer, again.
+//!
+//! In: an accepted socket. Out: answers, in order. Between requests the connection is parked without buffers and without the state of its
+//! active part. Head and idle timeouts, keep-alive and lingering close (RFC 9112, sections 9.3 and 9.6) are kept here.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+
+use super::client::ClientWatch;
+use crate::base::alarm::Alarm;
+use crate::base::clock::Tick;
+use crate::base::limits::{BODY_SWALLOW_BYTES_MAX, LINGER_TIMEOUT, PARK_AFTER, READ_SMALL_BYTES, TARGET_BYTES_MAX};
+use crate::proxy::error::ProxyError;
+use crate::proxy::exchange::{Exchange, Peer};
+use crate::proxy::http1::framing::Framing;
+use crate::proxy::http1::head::{HeadScanner, RequestHead, parse_request};
+use crate::proxy::http1::incoming::Incoming;
+use crate::proxy::http1::leg::Leg;
+use crate::proxy::http1::sender::{SendError, Sender};
+use crate::proxy::message::{Body, Interim, Request};
+use crate::proxy::pipeline::{BrokenOff, Outbound, Pipeline};
+use crate::proxy::response::Wire;
+use crate::proxy::snapshot::ListenerLimits;
+use crate::proxy::worker::Worker;
+use crate::telemetry::record::reason::Reason;
+
+pub(super) struct Connection {
+    pipeline: Rc<Pipeline>,
+    leg: Rc<Leg>,
+    peer: Peer,
+    alarm: Alarm,
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The next request may come at once.
+    Again,
+    /// Nothing came for a while: wait without buffers.
+    Park,
+    /// Close, and read what is still coming so that a reset does not eat the answer.
+    Linger,
+    Close,
+}
+
+/// A head, or why there is none.
+enum Arrival {
+    Head(Box<RequestHead>, Tick),
+    Refused(ProxyError, Tick),
+    None(Next),
+}
+
+/// What the answer needs to know about its request.
+struct Asked {
+    method: http::Method,
+    version: http::Version,
+    persistent: bool,
+    /// An unread body may be swallowed to keep the connection.
+    swallows: bool,
+}
+
+impl Connection {
+    pub(super) fn new(pipeline: Rc<Pipeline>, stream: TcpStream, peer: Peer) -> Self {
+        let worker = &pipeline.worker;
+        let leg = Rc::new(Leg::new(stream, Rc::clone(&worker.buffers)));
+        let alarm = Alarm::new(worker.clock.clone());
+        Connection { pipeline, leg, peer, alarm }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut quiet_for = self.limits().header_timeout;
+        loop {
+            let deadline = self.worker().clock.now().after(quiet_for);
+            if !self.wait_for_bytes(deadline).await {
+                return;
+            }
+            let watch = Rc::clone(&self.peer.watch);
+            let worker = Rc::clone(self.worker());
+            // Boxed, so that a parked connection does not keep the size of an active one.
+            let active: Pin<Box<dyn Future<Output = Next>>> = Box::pin(self.serve());
+            if timed(active, &watch, &worker).await != Next::Park {
+                return;
+            }
+            self.leg.rest();
+            quiet_for = self.limits().idle_timeout;
+        }
+    }
+
+    fn worker(&self) -> &Rc<Worker> {
+        &self.pipeline.worker
+    }
+
+    fn limits(&self) -> ListenerLimits {
+        self.worker().plan().snapshot.listeners[self.peer.listener].limits
+    }
+
+    /// Parked. False where the connection is to be closed instead.
+    async fn wait_for_bytes(&mut self, deadline: Tick) -> bool {
+        let worker = Rc::clone(&self.pipeline.worker);
+        let leg = &self.leg;
+        let readable = self.alarm.guard(deadline, poll_fn(|context| leg.poll_readable(context)));
+        tokio::select! {
+            biased;
+            readable = readable => matches!(readable, Ok(Ok(()))),
+            () = worker.drain.wait() => false,
+        }
+    }
+
+    /// Serves requests as long as they come.
+    async fn serve(&mut self) -> Next {
+        loop {
+            let next = match self.read_head().await {
+                Arrival::Head(head, began) => self.exchange(*head, began).await,
+                Arrival::Refused(error, began) => self.refuse(&error, began).await,
+                Arrival::None(next) => return next,
+            };
+            match next {
+                Next::Again if self.leg.is_closed() && !self.leg.has_input() => return Next::Close,
+                Next::Again => {}
+                Next::Linger => {
+                    self.linger().await;
+                    return Next::Close;
+                }
+                next => return next,
+            }
+        }
+    }
+
+    async fn read_head(&mut self) -> Arrival {
+        let limits = self.limits();
+        let clock = self.pipeline.worker.clock.clone();
+        let mut scanner = HeadScanner::default();
+        let mut began = None;
+        let mut deadline = Tick::NEVER;
+        loop {
+            if self.leg.has_input() {
+                let began = *began.get_or_insert_with(|| self.peer.watch.woken_at());
+                match self.leg.with_input(|input| {
+                    scanner.find(input, limits.header_bytes).map(|found| found.map(|length| input.split_to(length).freeze()))
+                }) {
+                    Ok(None) => deadline = began.after(limits.header_timeout),
+                    Ok(Some(head)) => {
+                        return match parse_request(head, TARGET_BYTES_MAX) {
+                            Ok(head) => Arrival::Head(Box::new(head), began),
+                            Err(bad) => Arrival::Refused(ProxyError::BadRequest(bad), began),
+                        };
+                    }
+                    Err(bad) => return Arrival::Refused(ProxyError::BadRequest(bad), began),
+                }
+            } else if deadline == Tick::NEVER {
+                deadline = clock.now().after(PARK_AFTER);
+            }
+            let leg = &self.leg;
+            match self.alarm.guard(deadline, poll_fn(|context| leg.poll_fill(context, READ_SMALL_BYTES))).await {
+                Ok(Ok(0)) | Ok(Err(_)) => return Arrival::None(Next::Close),
+                Ok(Ok(_)) => {}
+                Err(_late) => {
+                    return match began {
+                        Some(began) => Arrival::Refused(ProxyError::HeaderTimeout, began),
+                        None => Arrival::None(if self.pipeline.worker.drain.has_begun() { Next::Close } else { Next::Park }),
+                    };
+                }
+            }
+        }
+    }
+
+    async fn exchange(&mut self, head: RequestHead, began: Tick) -> Next {
+        let asked = Asked {
+            method: head.method.clone(),
+            version: head.version,
+            persistent: head.persistent,
+            swallows: !head.expects_continue && !matches!(head.framing, Framing::Length(length) if length > BODY_SWALLOW_BYTES_MAX),
+        };
+        let incoming = Incoming::new(Rc::clone(&self.leg), head.framing);
+        let request = Request {
+            method: head.method,
+            target: head.target,
+            version: head.version,
+            headers: head.headers,
+            body: Body::http1(incoming, head.framing),
+            interim: (head.version == http::Version::HTTP_11).then(|| Interim::new(Rc::clone(&self.leg))),
+        };
+        let mut watch = ClientWatch {
+            leg: &self.leg,
+            clock: &self.pipeline.worker.clock,
+            half_close_timeout: self.limits().half_close_timeout,
+            gone_at: Tick::NEVER,
+        };
+        let answered = {
+            let mut handling = std::pin::pin!(self.pipeline.handle(request, &self.peer, began));
+            let alarm = &mut self.alarm;
+            poll_fn(|context| match handling.as_mut().poll(context) {
+                Poll::Ready(outbound) => Poll::Ready(Some(outbound)),
+                Poll::Pending => watch.poll_gone(alarm, context).map(|()| None),
+            })
+            .await
+        };
+        match answered {
+            Some(outbound) => self.answer(outbound, &asked).await,
+            None => Next::Close,
+        }
+    }
+
+    /// Answers what could not be read as a request, and ends the connection.
+    async fn refuse(&mut self, error: &ProxyError, began: Tick) -> Next {
+        let request = Request::unreadable();
+        let mut exchange = Exchange::open(&self.pipeline.worker, &request, &self.peer, began);
+        exchange.forget_request();
+        let outbound = Outbound::failed(exchange, error);
+        let asked = Asked { method: http::Method::GET, version: http::Version::HTTP_11, persistent: false, swallows: false };
+        self.answer(outbound, &asked).await
+    }
+
+    async fn answer(&mut self, mut outbound: Outbound, asked: &Asked) -> Next {
+        let unread = self.leg.is_being_read() || self.leg.has_unread();
+        let persistent =
+            asked.persistent && !self.pipeline.worker.drain.has_begun() && !self.leg.is_closed() && (asked.swallows || !unread);
+        let status = outbound.status;
+        let trace_id = outbound.exchange.policy().tell_trace_id.then(|| outbound.exchange.trace_id());
+        let date = self.pipeline.worker.date();
+        let wire = Wire { version: asked.version, method: &asked.method, persistent, date: &date, trace_id };
+        let framing = wire.framing(status, outbound.body.framing());
+        self.leg.with_output(|output| wire.write_head(&mut output.encoded, status, &outbound.headers, framing));
+        let mut sender = Sender::new(framing);
+        let sent = Streaming { leg: &self.leg, alarm: &mut self.alarm, sender: &mut sender, outbound: &mut outbound, stalled_since: None }
+            .run()
+            .await;
+        let clean = sent.is_ok();
+        match sent {
+            Err(SendError::Peer(error)) => {
+                let late = error.kind() == std::io::ErrorKind::TimedOut;
+                outbound.client_gone(if late { Reason::ClientWriteTimeout } else { Reason::ClientGone });
+            }
+            Err(SendError::Body(BrokenOff) | SendError::Length) if framing == Framing::UntilClose => self.leg.reset_on_close(),
+            _ => {}
+        }
+        outbound.finish(sender.sent(), clean);
+        match (clean, persistent && framing != Framing::UntilClose) {
+            (false, _) => Next::Close,
+            (true, true) => self.swallow().await,
+            (true, false) if unread || self.leg.has_input() || !asked.persistent => Next::Linger,
+            (true, false) => Next::Close,
+        }
+    }
+
+    /// Reads what is left of a request's body, so that the next request can be found behind it.
+    async fn swallow(&mut self) -> Next {
+        let Some(decoder) = self.leg.take_unread() else { return Next::Again };
+        let mut rest = Incoming::resume(Rc::clone(&self.leg), decoder);
+        let deadline = self.pipeline.worker.clock.now().after(LINGER_TIMEOUT);
+        let mut swallowed = 0;
+        let drained = self.alarm.guard(
+            deadline,
+            poll_fn(|context| {
+                loop {
+                    match std::task::ready!(rest.poll_frame(context)) {
+                        None => return Poll::Ready(true),
+                        Some(Ok(frame)) => swallowed += frame.data_ref().map_or(0, |data| data.len() as u64),
+                        Some(Err(_)) => return Poll::Ready(false),
+                    }
+                    if swallowed > BODY_SWALLOW_BYTES_MAX {
+                        return Poll::Ready(false);
+                    }
+                }
+            }),
+        );
+        if drained.await == Ok(true) { Next::Again } else { Next::Linger }
+    }
+
+    async fn linger(&mut self) {
+        let leg = &self.leg;
+        let deadline = self.pipeline.worker.clock.now().after(LINGER_TIMEOUT);
+        let close = async {
+            poll_fn(|context| leg.poll_shutdown(context)).await?;
+            loop {
+                leg.with_input(bytes::BytesMut::clear);
+                if poll_fn(|context| leg.poll_fill(context, READ_SMALL_BYTES)).await? == 0 {
+                    return std::io::Result::Ok(());
+                }
+            }
+        };
+        // However it ends, the connection is closed next.
+        let _ = self.alarm.guard(deadline, close).await;
+    }
+}
+
+/// An answer on its way out.
+struct Streaming<'s> {
+    leg: &'s Leg,
+    alarm: &'s mut Alarm,
+    sender: &'s mut Sender,
+    outbound: &'s mut Outbound,
+    stalled_since: Option<(Tick, usize)>,
+}
+
+impl Streaming<'_> {
+    async fn run(mut self) -> Result<(), SendError<BrokenOff>> {
+        poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError<BrokenOff>>> {
+        let outbound = &mut *self.outbound;
+        if let Poll::Ready(result) = self.sender.poll_send(context, self.leg, |context| outbound.poll_frame(context)) {
+            return Poll::Ready(result);
+        }
+        let clock = &self.outbound.exchange.worker.clock;
+        let waiting = self.leg.with_output(|output| output.len());
+        if waiting == 0 {
+            self.stalled_since = None;
+            let half_close_timeout = self.outbound.exchange.policy().limits.half_close_timeout;
+            let mut watch = ClientWatch { leg: self.leg, clock, half_close_timeout, gone_at: Tick::NEVER };
+            return watch.poll_broken(context).map(|()| Err(SendError::Peer(std::io::ErrorKind::ConnectionReset.into())));
+        }
+        let since = match self.stalled_since {
+            Some((since, before)) if before == waiting => since,
+            _ => clock.now(),
+        };
+        self.stalled_since = Some((since, waiting));
+        let timeout = self.outbound.exchange.policy().limits.write_timeout;
+        self.alarm.poll_at(since.after(timeout), context).map(|()| Err(SendError::Peer(std::io::ErrorKind::TimedOut.into())))
+    }
+}
+
+/// Runs a task's active part and tells the stopwatch when it works and when it waits.
+async fn timed(mut active: Pin<Box<dyn Future<Output = Next> + '_>>, watch: &super::super::worker::Stopwatch, worker: &Worker) -> Next {
+    poll_fn(|context| {
+        watch.resume(worker.clock.now());
+        let polled = active.as_mut().poll(context);
+        watch.pause(&worker.clock);
+        polled
+    })
+    .await
+}

@@ -1,0 +1,242 @@
+//! The gateway as a `tower::Service`, to be mounted in anyone's axum app.
+//!
+//! In: requests on any thread. Out: responses. Each exchange is handed to a worker over a channel, so that the pipeline need not be `Send`.
+//! Pellucid's own listeners do not come this way. Not here: anything that the pipeline does.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
+use http_body::{Frame, SizeHint};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::base::limits::MOUNT_FRAMES_MAX;
+use crate::base::target::Target;
+use crate::proxy::error::ProxyError;
+use crate::proxy::exchange::{Exchange, Peer};
+use crate::proxy::http1::framing::Framing;
+use crate::proxy::http1::hop;
+use crate::proxy::message::{Body, Request};
+use crate::proxy::pipeline::{Outbound, Pipeline};
+use crate::proxy::worker::Stopwatch;
+
+/// A request on its way to a worker.
+pub(crate) struct Job {
+    head: http::request::Parts,
+    body: Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>,
+    client: SocketAddr,
+    answer: oneshot::Sender<http::Response<MountedBody>>,
+}
+
+/// A gateway that is called instead of connected to. Cheap to clone.
+///
+/// The client's address is taken from a [`SocketAddr`] or an axum `ConnectInfo<SocketAddr>` among the request's extensions; without
+/// either it is `0.0.0.0`. Policies are those of the configuration's first listener.
+#[derive(Clone)]
+pub struct Service {
+    workers: Arc<[mpsc::Sender<Job>]>,
+    turn: Arc<AtomicUsize>,
+}
+
+/// The body of a response that comes from a worker.
+pub struct MountedBody {
+    frames: mpsc::Receiver<Result<Frame<Bytes>, io::Error>>,
+    length: Option<u64>,
+    ended: bool,
+}
+
+impl Service {
+    pub(crate) fn new(workers: Vec<mpsc::Sender<Job>>) -> Self {
+        Service { workers: workers.into(), turn: Arc::default() }
+    }
+}
+
+impl<B> tower_service::Service<http::Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = http::Response<MountedBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let worker = self.workers[turn % self.workers.len()].clone();
+        let (head, body) = request.into_parts();
+        let client = head.extensions.get::<axum::extract::ConnectInfo<SocketAddr>>().map(|info| info.0);
+        let client = client.or_else(|| head.extensions.get::<SocketAddr>().copied());
+        Box::pin(async move {
+            let (answer, wait) = oneshot::channel();
+            let body = Box::pin(IoErrors(Box::pin(body)));
+            let client = client.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+            let sent = worker.send(Job { head, body, client, answer }).await;
+            Ok(match (sent, wait.await) {
+                (Ok(()), Ok(response)) => response,
+                _ => unavailable(),
+            })
+        })
+    }
+}
+
+/// The worker is gone: the gateway has stopped.
+fn unavailable() -> http::Response<MountedBody> {
+    let (_, frames) = mpsc::channel(1);
+    let mut response = http::Response::new(MountedBody { frames, length: Some(0), ended: true });
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+impl http_body::Body for MountedBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let polled = self.frames.poll_recv(context);
+        if let Poll::Ready(None) = polled {
+            self.ended = true;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// A body whose errors are those of I/O.
+struct IoErrors<B>(Pin<Box<B>>);
+
+impl<B> http_body::Body for IoErrors<B>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.as_mut().poll_frame(context).map_err(io::Error::other)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// Serves one job on its worker, and times it as a connection's task is timed.
+pub(crate) async fn serve(pipeline: Rc<Pipeline>, job: Job) {
+    let watch = Rc::new(Stopwatch::default());
+    let worker = Rc::clone(&pipeline.worker);
+    let mut work = Box::pin(exchange(pipeline, job, Rc::clone(&watch)));
+    poll_fn(|context| {
+        watch.resume(worker.clock.now());
+        let polled = work.as_mut().poll(context);
+        watch.pause(&worker.clock);
+        polled
+    })
+    .await;
+}
+
+async fn exchange(pipeline: Rc<Pipeline>, job: Job, watch: Rc<Stopwatch>) {
+    let Job { head, body, client, mut answer } = job;
+    let peer = Peer { address: client, listener: 0, port: 0, watch: Rc::clone(&watch) };
+    let began = watch.woken_at();
+    let outbound = match request_of(head, body) {
+        Ok(request) => {
+            let mut handling = std::pin::pin!(pipeline.handle(request, &peer, began));
+            let answered = poll_fn(|context| match handling.as_mut().poll(context) {
+                Poll::Ready(outbound) => Poll::Ready(Some(outbound)),
+                Poll::Pending => answer.poll_closed(context).map(|()| None),
+            });
+            match answered.await {
+                Some(outbound) => outbound,
+                None => return,
+            }
+        }
+        Err(error) => Outbound::failed(Exchange::open(&pipeline.worker, &Request::unreadable(), &peer, began), &error),
+    };
+    stream(outbound, answer).await;
+}
+
+fn request_of(
+    head: http::request::Parts,
+    body: Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>,
+) -> Result<Request, ProxyError> {
+    let mut headers = head.headers;
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = Target::parse(Bytes::copy_from_slice(target.as_bytes()))?;
+    if let (Some(authority), false) = (head.uri.authority(), headers.contains_key(http::header::HOST))
+        && let Ok(host) = authority.as_str().parse()
+    {
+        headers.insert(http::header::HOST, host);
+    }
+    let version = if head.version == Version::HTTP_2 { Version::HTTP_2 } else { head.version };
+    Ok(Request { method: head.method, target, version, headers, body: Body::boxed(body), interim: None })
+}
+
+/// Passes the answer on, frame by frame, as fast as it is taken.
+async fn stream(mut outbound: Outbound, answer: oneshot::Sender<http::Response<MountedBody>>) {
+    let (frames, receiver) = mpsc::channel(MOUNT_FRAMES_MAX);
+    let length = match outbound.body.framing() {
+        Framing::Length(length) => Some(length),
+        Framing::None => Some(0),
+        Framing::Chunked | Framing::UntilClose => None,
+    };
+    let mut response = http::Response::new(MountedBody { frames: receiver, length, ended: length == Some(0) });
+    *response.status_mut() = outbound.status;
+    *response.headers_mut() = end_to_end(&outbound.headers);
+    if answer.send(response).is_err() {
+        outbound.client_gone(crate::telemetry::record::reason::Reason::ClientGone);
+        return outbound.finish(0, false);
+    }
+    let mut sent = 0;
+    loop {
+        let permit = frames.reserve().await;
+        let frame = poll_fn(|context| outbound.poll_frame(context)).await;
+        match (frame, permit) {
+            (None, _) => return outbound.finish(sent, true),
+            (Some(Ok(frame)), Ok(permit)) => {
+                sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                permit.send(Ok(frame));
+            }
+            (Some(Err(_)), permit) => {
+                if let Ok(permit) = permit {
+                    permit.send(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+                return outbound.finish(sent, false);
+            }
+            (Some(Ok(_)), Err(_)) => {
+                outbound.client_gone(crate::telemetry::record::reason::Reason::ClientGone);
+                return outbound.finish(sent, false);
+            }
+        }
+    }
+}
+
+fn end_to_end(headers: &HeaderMap) -> HeaderMap {
+    hop::end_to_end(headers).map(|(name, value)| (name.clone(), value.clone())).collect()
+}

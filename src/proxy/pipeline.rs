@@ -1,0 +1,276 @@
+//! THE HOT PATH: one request, top to bottom.
+//!
+//! In: a request and its peer. Out: an answer that streams, with the exchange that it belongs to. Every room is one call, the retry
+//! stands in the open, and each line that can fail is a `?` on one error type. Not here: sockets (`listener`) and decisions (the rooms).
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::Frame;
+
+use super::error::{ProxyError, of_upstream};
+use super::exchange::{Exchange, Peer};
+use super::filter::Verdict;
+use super::http1::incoming::{Broken, Incoming};
+use super::message::{Body, Request, Response};
+use super::resilience::Next;
+use super::response;
+use super::snapshot::{Route, Upstream};
+use super::upstream::Failure;
+use super::upstream::call::{Call, Upload, as_stale};
+use super::upstream::endpoint::Endpoint;
+use super::upstream::head::{HostPolicy, Onward};
+use super::worker::Worker;
+use crate::base::clock::Tick;
+use crate::telemetry::record::reason::Reason;
+
+/// The way of a request. One a worker.
+pub(crate) struct Pipeline {
+    pub(crate) worker: Rc<Worker>,
+}
+
+/// An answer on its way to the client. Whatever way this ends, dropping it closes the record exactly once.
+pub(crate) struct Outbound {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    pub(crate) exchange: Exchange,
+    progress_at: Tick,
+}
+
+/// Why an answer broke off.
+#[derive(Debug)]
+pub(crate) struct BrokenOff;
+
+impl Pipeline {
+    /// One request, from its head to the head of its answer.
+    pub(crate) async fn handle(&self, mut request: Request, peer: &Peer, began: Tick) -> Outbound {
+        let mut exchange = Exchange::open(&self.worker, &request, peer, began);
+        match self.serve(&mut exchange, &mut request).await {
+            Ok(response) => Outbound::new(exchange, response),
+            Err(error) => Outbound::failed(exchange, &error),
+        }
+    }
+
+    async fn serve(&self, exchange: &mut Exchange, request: &mut Request) -> Result<Response, ProxyError> {
+        let plan = Rc::clone(&exchange.plan);
+        let host = host_of(request);
+        let index = plan.snapshot.table.find(&host, request.target.match_path(), &request.method, &request.headers)?;
+        let route = &plan.snapshot.routes[index];
+        exchange.record().route = route.id;
+        exchange.deadline = route.timeout.map_or(Tick::NEVER, |timeout| exchange.record().head_read.after(timeout));
+        if let Verdict::Answer(mut response) = route.filters.request(request, &host)? {
+            route.filters.response(&mut response.headers);
+            return Ok(response);
+        }
+        if !route.filters.filters.is_empty() {
+            let record = exchange.record();
+            record.sent_path = record.text.keep(request.target.path(), 96);
+        }
+        let split = route.split.as_ref().ok_or(ProxyError::Balance(super::balance::NoEndpoint))?;
+        let upstream = split.choose(&mut self.worker.draw.borrow_mut());
+        let mut tries = route.retry.begin(&request.method);
+        let mut avoid = None;
+        loop {
+            let attempt = self.attempt(exchange, upstream, &mut avoid, request).await;
+            let Err(error) = attempt else { return finish_response(route, attempt) };
+            if tries.next(error.outcome()) == Next::Settle {
+                return Err(error);
+            }
+        }
+    }
+
+    /// One try at one endpoint. Facts go into the record's newest attempt as they come.
+    async fn attempt(
+        &self,
+        exchange: &mut Exchange,
+        upstream: usize,
+        avoid: &mut Option<usize>,
+        request: &mut Request,
+    ) -> Result<Response, ProxyError> {
+        let plan = Rc::clone(&exchange.plan);
+        let chosen = &plan.snapshot.upstreams[upstream];
+        let index = plan.cursors.borrow_mut()[upstream].pick(&chosen.weights, *avoid)?;
+        *avoid = Some(index);
+        let endpoint = &chosen.endpoints[index];
+        let result = self.send(exchange, chosen, endpoint, request).await;
+        let ended = self.worker.clock.now();
+        if let (Err(failure), Some(attempt)) = (&result, exchange.record().last_attempt()) {
+            attempt.reason = Some(of_upstream(failure).reason);
+            attempt.ended = ended;
+        }
+        Ok(result?)
+    }
+
+    async fn send(
+        &self,
+        exchange: &mut Exchange,
+        upstream: &Upstream,
+        endpoint: &std::sync::Arc<Endpoint>,
+        request: &mut Request,
+    ) -> Result<Response, Failure> {
+        let parent = exchange.open_attempt();
+        let deadline = exchange.deadline;
+        let queue_deadline = self.worker.clock.now().after(endpoint.limits.connect_timeout).min(deadline);
+        let (record, alarm) = exchange.record_and_alarm();
+        let attempt = record.last_attempt().expect("opened above");
+        attempt.endpoint = endpoint.id;
+        let lease = self.worker.pools.lease(endpoint, alarm, attempt, queue_deadline).await?;
+        attempt.reused = lease.is_reused();
+        let leg = Rc::clone(lease.leg());
+        let onward = Onward {
+            host: &upstream_host(upstream, endpoint, request),
+            client: exchange.peer.address.ip(),
+            trusted: exchange.policy().trust.iter().any(|network| network.contains(exchange.peer.address.ip())),
+            policy: exchange.policy().forwarded,
+            traceparent: &parent.encode(),
+            trace_state: &exchange.trace_state,
+            baggage: &exchange.baggage,
+            request,
+        };
+        leg.with_output(|output| onward.write(&mut output.encoded));
+        let mut upload = Upload::new(Rc::clone(&leg), std::mem::replace(&mut request.body, Body::empty()));
+        let call = Call {
+            clock: &self.worker.clock,
+            limits: &endpoint.limits,
+            method: &request.method,
+            interim: request.interim.as_ref(),
+            deadline,
+        };
+        let (record, alarm) = exchange.record_and_alarm();
+        let attempt = record.last_attempt().expect("opened above");
+        let head = match call.run(&mut upload, alarm, attempt).await {
+            Ok(head) => head,
+            Err(failure) => return Err(give_up(failure, upload, request, lease.is_reused(), &leg)),
+        };
+        attempt.status = head.status.as_u16();
+        exchange.upload = Some(upload).filter(|upload| !upload.is_over() || !upload.is_complete());
+        exchange.lease = Some(lease);
+        exchange.upstream_persists = head.persistent;
+        exchange.body_idle_timeout = endpoint.limits.body_idle_timeout;
+        Ok(Response { status: head.status, headers: head.headers, body: Body::http1(Incoming::new(leg, head.framing), head.framing) })
+    }
+}
+
+fn finish_response(route: &Route, response: Result<Response, ProxyError>) -> Result<Response, ProxyError> {
+    response.map(|mut response| {
+        route.filters.response(&mut response.headers);
+        response
+    })
+}
+
+/// A failed attempt gives the body back if nothing of it was read, so that the next one can send it.
+fn give_up(failure: Failure, upload: Upload, request: &mut Request, reused: bool, leg: &super::http1::leg::Leg) -> Failure {
+    match upload.into_unread() {
+        Some(body) => {
+            request.body = body;
+            as_stale(failure, reused, leg)
+        }
+        None => failure,
+    }
+}
+
+fn host_of(request: &Request) -> Bytes {
+    request.headers.get(http::header::HOST).map_or_else(Bytes::new, |host| Bytes::copy_from_slice(host.as_bytes()))
+}
+
+fn upstream_host(upstream: &Upstream, endpoint: &Endpoint, request: &Request) -> Bytes {
+    match &upstream.host {
+        HostPolicy::Preserve if request.headers.contains_key(http::header::HOST) => host_of(request),
+        HostPolicy::Literal(host) => Bytes::copy_from_slice(host.as_bytes()),
+        HostPolicy::Preserve | HostPolicy::Endpoint => Bytes::from(format!("{}:{}", endpoint.host, endpoint.port)),
+    }
+}
+
+impl Outbound {
+    fn new(mut exchange: Exchange, response: Response) -> Self {
+        let progress_at = exchange.worker.clock.now();
+        let record = exchange.record();
+        record.answered = progress_at;
+        record.status = response.status.as_u16();
+        if response.status.is_server_error() {
+            record.reason = Some(Reason::UpstreamStatus);
+        }
+        Outbound { status: response.status, headers: response.headers, body: response.body, exchange, progress_at }
+    }
+
+    /// An answer of our own in place of an upstream's.
+    pub(crate) fn failed(mut exchange: Exchange, error: &ProxyError) -> Self {
+        let fault = error.fault();
+        let response = response::of_fault(fault, exchange.trace_id());
+        let mut outbound = Outbound::new(exchange, response);
+        outbound.exchange.fail(fault);
+        outbound
+    }
+
+    /// The next piece of the answer's body. Also moves what is left of the request's body.
+    pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(Err(failure)) = self.poll_upload(context) {
+            self.exchange.fail(of_upstream(&failure));
+            return Poll::Ready(Some(Err(BrokenOff)));
+        }
+        match self.body.poll_frame(context) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.progress_at = Tick::NEVER;
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(broken))) => {
+                self.break_off(&broken);
+                Poll::Ready(Some(Err(BrokenOff)))
+            }
+            Poll::Pending => self.poll_deadline(context),
+        }
+    }
+
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Option<Result<(), Failure>> {
+        let upload = self.exchange.upload.as_mut().filter(|upload| !upload.is_over())?;
+        match upload.poll(context) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => None,
+        }
+    }
+
+    /// A body that stalls: too long between two pieces, or past the whole exchange's deadline.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.progress_at == Tick::NEVER {
+            self.progress_at = self.exchange.worker.clock.now();
+        }
+        let idle = self.progress_at.after(self.exchange.body_idle_timeout);
+        let deadline = self.exchange.deadline;
+        std::task::ready!(self.exchange.alarm().poll_at(idle.min(deadline), context));
+        let reason = if deadline <= idle { Reason::ExchangeTimeout } else { Reason::UpstreamBodyTimeout };
+        self.note(reason);
+        Poll::Ready(Some(Err(BrokenOff)))
+    }
+
+    fn break_off(&mut self, broken: &Broken) {
+        let reason = match broken {
+            Broken::Malformed(_) => Reason::UpstreamMalformed,
+            Broken::Closed | Broken::Io(_) => Reason::UpstreamBodyBroken,
+        };
+        self.note(reason);
+    }
+
+    /// The head is out, so the status stands; the reason goes to exchange and attempt.
+    fn note(&mut self, reason: Reason) {
+        let record = self.exchange.record();
+        record.reason = Some(reason);
+        if let Some(attempt) = record.last_attempt() {
+            attempt.reason = Some(reason);
+        }
+    }
+
+    /// The client stopped taking the answer.
+    pub(crate) fn client_gone(&mut self, reason: Reason) {
+        self.exchange.record().reason = Some(reason);
+    }
+
+    /// The answer is over, or broken off. Closes the record.
+    pub(crate) fn finish(mut self, response_bytes: u64, clean: bool) {
+        self.body = Body::empty();
+        self.exchange.finish(response_bytes, clean);
+    }
+}

@@ -1,0 +1,89 @@
+//! One address of an upstream and what all workers share about it.
+//!
+//! In: the configuration. Out: a cap on connections that holds over all workers, and gauges. A request that finds a connection in its
+//! worker's pool touches none of this. Not here: the connections themselves (`pool`).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::telemetry::record::legend::EndpointId;
+
+/// The bounds of an upstream's connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) first_byte_timeout: Duration,
+    pub(crate) body_idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
+    /// Idle connections that one worker keeps to one endpoint.
+    pub(crate) idle_per_worker: usize,
+    pub(crate) connections_per_endpoint: usize,
+    /// Requests of all workers that may wait for a connection of the upstream.
+    pub(crate) pending: usize,
+}
+
+/// What the requests of an upstream share while they wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub(crate) pending: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) id: EndpointId,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Known beforehand where the host is an address.
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) limits: Limits,
+    pub(crate) waiting: Arc<Waiting>,
+    /// One permit an open connection, idle or not.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Requests, of any worker, that wait for a slot; idle connections are given up for them.
+    pub(crate) wanted: AtomicU32,
+    pub(crate) connects: AtomicU64,
+    pub(crate) connect_failures: AtomicU64,
+    /// Idle connections of each worker.
+    idle: Mutex<Vec<Arc<AtomicU64>>>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(id: EndpointId, host: String, port: u16, limits: Limits, waiting: Arc<Waiting>) -> Self {
+        let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+        let slots = Arc::new(Semaphore::new(limits.connections_per_endpoint));
+        Endpoint {
+            id,
+            host,
+            port,
+            address,
+            limits,
+            waiting,
+            slots,
+            wanted: AtomicU32::new(0),
+            connects: AtomicU64::new(0),
+            connect_failures: AtomicU64::new(0),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Open connections over all workers.
+    pub(crate) fn connections(&self) -> u64 {
+        self.limits.connections_per_endpoint.saturating_sub(self.slots.available_permits()) as u64
+    }
+
+    pub(crate) fn idle(&self) -> u64 {
+        let gauges = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        gauges.iter().map(|gauge| gauge.load(Ordering::Relaxed)).sum()
+    }
+
+    /// A worker's gauge of its idle connections.
+    pub(crate) fn idle_gauge(&self) -> Arc<AtomicU64> {
+        let gauge = Arc::new(AtomicU64::new(0));
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&gauge));
+        gauge
+    }
+}

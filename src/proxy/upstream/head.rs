@@ -1,0 +1,222 @@
+//! The head that goes to an upstream.
+//!
+//! In: the client's request, who the client is, and the trace context of this attempt. Out: bytes. Fields of the connection stay behind
+//! (RFC 9110, section 7.6.1); `Host`, `Via`, `Forwarded` and trace headers are written anew by policy.
+//! Not here: what filters do to a request (`filter`).
+
+use std::net::IpAddr;
+
+use bytes::BytesMut;
+use http::{HeaderMap, Version};
+
+use crate::proxy::http1::{encode, hop};
+use crate::proxy::message::Request;
+use crate::telemetry::record::names;
+
+/// What a listener says about headers that tell who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ForwardedPolicy {
+    /// Write `X-Forwarded-For`, `-Host` and `-Proto`.
+    pub(crate) x_forwarded: bool,
+    /// Write `Forwarded` (RFC 7239).
+    pub(crate) forwarded: bool,
+    /// Add ourselves to `Via` (RFC 9110, section 7.6.3).
+    pub(crate) via: bool,
+}
+
+/// Which `Host` an upstream sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HostPolicy {
+    /// The client's.
+    Preserve,
+    /// The endpoint's address.
+    Endpoint,
+    Literal(String),
+}
+
+/// Everything that goes into the head beside the request itself.
+pub(crate) struct Onward<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) host: &'a [u8],
+    pub(crate) client: IpAddr,
+    /// What the client says of earlier hops is passed on.
+    pub(crate) trusted: bool,
+    pub(crate) policy: ForwardedPolicy,
+    pub(crate) traceparent: &'a [u8],
+    pub(crate) trace_state: &'a [u8],
+    pub(crate) baggage: &'a [u8],
+}
+
+impl Onward<'_> {
+    pub(crate) fn write(&self, out: &mut BytesMut) {
+        let request = self.request;
+        encode::request_line(out, &request.method, request.target.as_bytes());
+        if !self.host.is_empty() {
+            encode::field(out, b"host", self.host);
+        }
+        for (name, value) in hop::end_to_end(&request.headers) {
+            if !(is_written_anew(name.as_str()) || name.as_str() == "via" && self.policy.via) {
+                encode::field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+        }
+        if hop::takes_trailers(&request.headers) {
+            out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+        }
+        encode::framing_field(out, request.body.framing());
+        self.write_forwarded(out);
+        encode::field(out, names::HEADER_TRACEPARENT.as_bytes(), self.traceparent);
+        for (name, value) in [(names::HEADER_TRACESTATE, self.trace_state), (names::HEADER_BAGGAGE, self.baggage)] {
+            if !value.is_empty() {
+                encode::field(out, name.as_bytes(), value);
+            }
+        }
+        encode::end_of_head(out);
+    }
+
+    fn write_forwarded(&self, out: &mut BytesMut) {
+        use std::io::Write;
+        let mut address = [0u8; 48];
+        let mut cursor = &mut address[..];
+        // 48 bytes hold any address.
+        let _ = write!(cursor, "{}", self.client);
+        let used = 48 - cursor.len();
+        let client = &address[..used];
+        let headers = &self.request.headers;
+        if self.policy.x_forwarded {
+            self.list(out, headers, "x-forwarded-for", &[client]);
+            self.first(out, headers, "x-forwarded-host", host_of(headers));
+            self.first(out, headers, "x-forwarded-proto", b"http");
+        }
+        if self.policy.forwarded {
+            let (open, close): (&[u8], &[u8]) = if self.client.is_ipv6() { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
+            self.list(out, headers, "forwarded", &[open, client, close, b";host=\"", host_of(headers), b"\";proto=http"]);
+        }
+        if self.policy.via {
+            let version: &[u8] = if self.request.version == Version::HTTP_10 { b"1.0 pellucid" } else { b"1.1 pellucid" };
+            write_list(out, headers.get_all("via").iter().map(|value| value.as_bytes()), "via", &[version]);
+        }
+    }
+
+    /// A field that each hop adds to.
+    fn list(&self, out: &mut BytesMut, headers: &HeaderMap, name: &'static str, ours: &[&[u8]]) {
+        let earlier = headers.get_all(name).iter().map(|value| value.as_bytes());
+        write_list(out, earlier.filter(|_| self.trusted), name, ours);
+    }
+
+    /// A field that the first hop sets.
+    fn first(&self, out: &mut BytesMut, headers: &HeaderMap, name: &'static str, ours: &[u8]) {
+        let value = headers.get(name).filter(|_| self.trusted).map_or(ours, |value| value.as_bytes());
+        if !value.is_empty() {
+            encode::field(out, name.as_bytes(), value);
+        }
+    }
+}
+
+fn write_list<'v>(out: &mut BytesMut, earlier: impl Iterator<Item = &'v [u8]>, name: &str, ours: &[&[u8]]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    for value in earlier {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    for part in ours {
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn host_of(headers: &HeaderMap) -> &[u8] {
+    headers.get(http::header::HOST).map_or(b"", |host| host.as_bytes())
+}
+
+fn is_written_anew(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "content-length"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-proto"
+            | names::HEADER_TRACEPARENT
+            | names::HEADER_TRACESTATE
+            | names::HEADER_BAGGAGE
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::target::Target;
+    use crate::proxy::message::Body;
+    use bytes::Bytes;
+    use http::{HeaderName, HeaderValue, Method};
+
+    fn written(trusted: bool, policy: ForwardedPolicy, headers: &[(&'static str, &'static str)]) -> String {
+        let request = Request {
+            method: Method::GET,
+            target: Target::parse(Bytes::from_static(b"/x?y")).unwrap(),
+            version: Version::HTTP_11,
+            headers: headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect(),
+            body: Body::full(Bytes::from_static(b"12")),
+            interim: None,
+        };
+        let onward = Onward {
+            request: &request,
+            host: b"h",
+            client: "::1".parse().unwrap(),
+            trusted,
+            policy,
+            traceparent: b"TP",
+            trace_state: b"a=1",
+            baggage: b"",
+        };
+        let mut out = BytesMut::new();
+        onward.write(&mut out);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    const ALL: ForwardedPolicy = ForwardedPolicy { x_forwarded: true, forwarded: true, via: true };
+
+    #[test]
+    fn a_stranger_cannot_say_who_it_is() {
+        let headers = [
+            ("host", "h"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("traceparent", "forged"),
+        ];
+        let text = written(false, ALL, &headers);
+        assert!(text.starts_with("GET /x?y HTTP/1.1\r\nhost: h\r\n"), "{text}");
+        for line in [
+            "x-forwarded-for: ::1\r\n",
+            "x-forwarded-proto: http\r\n",
+            "forwarded: for=\"[::1]\";host=\"h\";proto=http\r\n",
+            "via: 1.1 pellucid\r\n",
+            "traceparent: TP\r\n",
+            "tracestate: a=1\r\n",
+            "content-length: 2\r\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(!text.contains("1.2.3.4") && !text.contains("forged") && !text.contains("baggage"), "{text}");
+    }
+
+    #[test]
+    fn a_trusted_hop_is_added_to() {
+        let headers = [("host", "h"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("via", "1.0 old")];
+        let text = written(true, ALL, &headers);
+        for line in ["x-forwarded-for: 1.2.3.4, ::1\r\n", "x-forwarded-proto: https\r\n", "via: 1.0 old, 1.1 pellucid\r\n"] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_switched_off_is_neither_written_nor_passed_on() {
+        let off = ForwardedPolicy { x_forwarded: false, forwarded: false, via: false };
+        let text = written(false, off, &[("host", "h"), ("x-forwarded-for", "1.2.3.4"), ("te", "trailers"), ("via", "1.0 old")]);
+        assert!(!text.contains("forwarded") && text.contains("te: trailers\r\nconnection: te\r\n"), "{text}");
+        assert!(text.contains("via: 1.0 old\r\n"), "{text}");
+    }
+}

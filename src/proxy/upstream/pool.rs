@@ -1,0 +1,282 @@
+//! One worker's connections to endpoints.
+//!
+//! In: an endpoint. Out: a [`Lease`] on a connection: an idle one of this worker, or a new one under the endpoint's cap; else the
+//! request waits, in a queue with a bound, until either turns up. Dropping a lease gives the connection back or closes it.
+//! Not here: what is said over a connection (`call`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
+
+use foldhash::fast::FixedState;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::Failure;
+use super::connect::connect;
+use super::endpoint::Endpoint;
+use crate::base::alarm::Alarm;
+use crate::base::clock::{Clock, Tick};
+use crate::proxy::http1::leg::{Buffers, Leg};
+use crate::telemetry::record::legend::EndpointId;
+use crate::telemetry::record::{Attempt, Phase};
+
+/// All pools of a worker.
+pub(crate) struct Pools {
+    clock: Clock,
+    buffers: Rc<Buffers>,
+    pools: RefCell<HashMap<EndpointId, Pool, FixedState>>,
+    /// Where the other workers hear that a connection of theirs is wanted.
+    neighbours: Vec<mpsc::Sender<EndpointId>>,
+}
+
+struct Pool {
+    idle: Vec<Idle>,
+    gauge: Arc<AtomicU64>,
+    waiters: VecDeque<Rc<Waiter>>,
+}
+
+struct Idle {
+    connection: Connection,
+    timeout_at: Tick,
+}
+
+struct Connection {
+    leg: Rc<Leg>,
+    /// Its place under the cap, given up when it closes.
+    _slot: OwnedSemaphorePermit,
+}
+
+/// A request of this worker that waits for a connection.
+#[derive(Default)]
+struct Waiter {
+    handed: RefCell<Option<Connection>>,
+    waker: RefCell<Option<Waker>>,
+    gone: Cell<bool>,
+}
+
+/// A connection in use.
+pub(crate) struct Lease {
+    pools: Rc<Pools>,
+    endpoint: Arc<Endpoint>,
+    connection: Option<Connection>,
+    reused: bool,
+    reusable: Cell<bool>,
+}
+
+impl Lease {
+    pub(crate) fn leg(&self) -> &Rc<Leg> {
+        &self.connection.as_ref().expect("a lease has its connection until it is dropped").leg
+    }
+
+    /// The connection served another request before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// The exchange on it ended cleanly: the next one may have it.
+    pub(crate) fn mark_reusable(&self) {
+        self.reusable.set(true);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take().filter(|_| self.reusable.get()) {
+            self.pools.give_back(&self.endpoint, connection);
+        }
+    }
+}
+
+impl Pools {
+    pub(crate) fn new(clock: Clock, buffers: Rc<Buffers>, neighbours: Vec<mpsc::Sender<EndpointId>>) -> Rc<Self> {
+        Rc::new(Pools { clock, buffers, pools: RefCell::default(), neighbours })
+    }
+
+    /// A connection to `endpoint`, by `deadline` at the latest.
+    pub(crate) async fn lease(
+        self: &Rc<Self>,
+        endpoint: &Arc<Endpoint>,
+        alarm: &mut Alarm,
+        attempt: &mut Attempt,
+        deadline: Tick,
+    ) -> Result<Lease, Failure> {
+        if let Some(connection) = self.take_idle(endpoint) {
+            return Ok(self.lend(endpoint, connection, true));
+        }
+        let slot = match Arc::clone(&endpoint.slots).try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                let began = self.clock.now();
+                let granted = self.wait(endpoint, alarm, deadline).await;
+                attempt.phases.add(Phase::Queue, self.clock.now().since(began));
+                match granted? {
+                    Grant::Slot(slot) => slot,
+                    Grant::Connection(connection) => return Ok(self.lend(endpoint, connection, true)),
+                }
+            }
+        };
+        endpoint.connects.fetch_add(1, Ordering::Relaxed);
+        let stream = connect(endpoint, &self.clock, alarm, attempt).await.inspect_err(|_| {
+            endpoint.connect_failures.fetch_add(1, Ordering::Relaxed);
+        })?;
+        let leg = Rc::new(Leg::new(stream, Rc::clone(&self.buffers)));
+        Ok(self.lend(endpoint, Connection { leg, _slot: slot }, false))
+    }
+
+    /// Closes idle connections that are too old or were closed by their peer.
+    pub(crate) fn sweep(&self) {
+        let now = self.clock.now();
+        for pool in self.pools.borrow_mut().values_mut() {
+            pool.idle.retain(|idle| now < idle.timeout_at && idle.connection.leg.is_quiet());
+            pool.set_gauge();
+        }
+    }
+
+    /// Gives up one idle connection, because another worker waits for a slot.
+    pub(crate) fn relinquish(&self, endpoint: EndpointId) {
+        if let Some(pool) = self.pools.borrow_mut().get_mut(&endpoint) {
+            pool.idle.pop();
+            pool.set_gauge();
+        }
+    }
+
+    /// Closes all idle connections.
+    pub(crate) fn clear(&self) {
+        self.pools.borrow_mut().clear();
+    }
+
+    fn lend(self: &Rc<Self>, endpoint: &Arc<Endpoint>, connection: Connection, reused: bool) -> Lease {
+        Lease { pools: Rc::clone(self), endpoint: Arc::clone(endpoint), connection: Some(connection), reused, reusable: Cell::new(false) }
+    }
+
+    fn take_idle(&self, endpoint: &Endpoint) -> Option<Connection> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.get_mut(&endpoint.id)?;
+        let now = self.clock.now();
+        while let Some(idle) = pool.idle.pop() {
+            if now < idle.timeout_at && idle.connection.leg.is_quiet() {
+                pool.set_gauge();
+                return Some(idle.connection);
+            }
+        }
+        pool.set_gauge();
+        None
+    }
+
+    fn give_back(&self, endpoint: &Endpoint, connection: Connection) {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(endpoint.id).or_insert_with(|| Pool::new(endpoint.idle_gauge()));
+        while let Some(waiter) = pool.waiters.pop_front() {
+            if !waiter.gone.get() {
+                *waiter.handed.borrow_mut() = Some(connection);
+                waiter.wake();
+                return;
+            }
+        }
+        if endpoint.wanted.load(Ordering::Relaxed) > 0 || pool.idle.len() >= endpoint.limits.idle_per_worker {
+            return;
+        }
+        connection.leg.rest();
+        pool.idle.push(Idle { connection, timeout_at: self.clock.now().after(endpoint.limits.idle_timeout) });
+        pool.set_gauge();
+    }
+
+    async fn wait(&self, endpoint: &Arc<Endpoint>, alarm: &mut Alarm, deadline: Tick) -> Result<Grant, Failure> {
+        let _pending = Pending::enter(endpoint)?;
+        let waiter = Rc::new(Waiter::default());
+        let _leave = Leave { waiter: &waiter, pools: self, endpoint };
+        self.pools
+            .borrow_mut()
+            .entry(endpoint.id)
+            .or_insert_with(|| Pool::new(endpoint.idle_gauge()))
+            .waiters
+            .push_back(Rc::clone(&waiter));
+        for neighbour in &self.neighbours {
+            // A full mailbox only delays: the neighbour also looks at `wanted` whenever it gives a connection back.
+            let _ = neighbour.try_send(endpoint.id);
+        }
+        let mut slot = pin!(Arc::clone(&endpoint.slots).acquire_owned());
+        let granted = poll_fn(|context| {
+            if let Some(connection) = waiter.handed.borrow_mut().take() {
+                return Poll::Ready(Grant::Connection(connection));
+            }
+            *waiter.waker.borrow_mut() = Some(context.waker().clone());
+            slot.as_mut().poll(context).map(|slot| Grant::Slot(slot.expect("the semaphore is never closed")))
+        });
+        alarm.guard(deadline, granted).await.map_err(|_late| Failure::QueueTimeout)
+    }
+}
+
+enum Grant {
+    Slot(OwnedSemaphorePermit),
+    Connection(Connection),
+}
+
+impl Pool {
+    fn new(gauge: Arc<AtomicU64>) -> Self {
+        Pool { idle: Vec::new(), gauge, waiters: VecDeque::new() }
+    }
+
+    fn set_gauge(&self) {
+        self.gauge.store(self.idle.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.gauge.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Waiter {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A place among the requests that wait for a connection.
+struct Pending<'e> {
+    endpoint: &'e Endpoint,
+}
+
+impl<'e> Pending<'e> {
+    fn enter(endpoint: &'e Endpoint) -> Result<Self, Failure> {
+        let before = endpoint.waiting.pending.fetch_add(1, Ordering::Relaxed);
+        endpoint.wanted.fetch_add(1, Ordering::Relaxed);
+        let pending = Pending { endpoint };
+        if before >= endpoint.limits.pending as u64 { Err(Failure::PendingFull) } else { Ok(pending) }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.endpoint.waiting.pending.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.wanted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes a waiter out of the queue however its wait ends, and passes on what it was handed but did not take.
+struct Leave<'w> {
+    waiter: &'w Rc<Waiter>,
+    pools: &'w Pools,
+    endpoint: &'w Endpoint,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.waiter.gone.set(true);
+        if let Some(pool) = self.pools.pools.borrow_mut().get_mut(&self.endpoint.id) {
+            pool.waiters.retain(|waiter| !waiter.gone.get());
+        }
+        if let Some(connection) = self.waiter.handed.borrow_mut().take() {
+            self.pools.give_back(self.endpoint, connection);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One core's thread and all it owns: clock, randomness, recorder, pools, the plan as this worker sees it.
+//!
+//! In: the published snapshot. Out: everything an exchange needs, without a lock and without another core. All of it is used by
+//! one thread only, so plain cells suffice. Not here: what is done with it (`pipeline`), and starting threads (`gateway`).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::{ArcSwap, Cache};
+use tokio::sync::Notify;
+
+use super::balance::RoundRobin;
+use super::http1::leg::Buffers;
+use super::snapshot::Snapshot;
+use super::upstream::pool::Pools;
+use crate::base::alarm::Alarm;
+use crate::base::clock::{Clock, Tick};
+use crate::base::draw::Draw;
+use crate::base::limits::SPARE_RECORDS_MAX;
+use crate::telemetry::record::Record;
+use crate::telemetry::record::instruments::Recorder;
+
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) clock: Clock,
+    pub(crate) draw: RefCell<Draw>,
+    pub(crate) recorder: RefCell<Recorder>,
+    pub(crate) buffers: Rc<Buffers>,
+    pub(crate) pools: Rc<Pools>,
+    pub(crate) drain: Drain,
+    published: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+    plan: RefCell<Rc<Plan>>,
+    spare: RefCell<Vec<Kit>>,
+    date: Cell<[u8; 29]>,
+}
+
+/// A snapshot with this worker's own state about it.
+pub(crate) struct Plan {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// One a upstream.
+    pub(crate) cursors: RefCell<Vec<RoundRobin>>,
+}
+
+/// What an exchange borrows from its worker, used again and again.
+pub(crate) struct Kit {
+    pub(crate) record: Box<Record>,
+    pub(crate) alarm: Alarm,
+}
+
+/// Says that the worker is to come to an end.
+#[derive(Default)]
+pub(crate) struct Drain {
+    begun: Cell<bool>,
+    notify: Notify,
+}
+
+impl Drain {
+    pub(crate) fn begin(&self) {
+        self.begun.set(true);
+        self.notify.notify_waiters();
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    pub(crate) async fn wait(&self) {
+        while !self.begun.get() {
+            self.notify.notified().await;
+        }
+    }
+}
+
+/// The time that a task spends at work, as against waiting: its polls.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch {
+    mark: Cell<Tick>,
+    spent: Cell<u64>,
+    running: Cell<bool>,
+}
+
+impl Stopwatch {
+    /// An exchange begins at the task's last wake-up.
+    pub(crate) fn start(&self) {
+        self.spent.set(0);
+        self.running.set(true);
+    }
+
+    /// The task was woken.
+    pub(crate) fn resume(&self, now: Tick) {
+        self.mark.set(now);
+    }
+
+    /// The task goes to sleep. The clock is read only while an exchange is open.
+    pub(crate) fn pause(&self, clock: &Clock) {
+        if self.running.get() {
+            let now = clock.now();
+            self.spent.set(self.spent.get() + now.since(self.mark.get()));
+            self.mark.set(now);
+        }
+    }
+
+    /// Time spent up to `now`, the exchange's end. What the task does next belongs to the next exchange.
+    pub(crate) fn stop(&self, now: Tick) -> u64 {
+        self.running.set(false);
+        let spent = self.spent.get() + now.since(self.mark.get());
+        self.mark.set(now);
+        spent
+    }
+
+    pub(crate) fn woken_at(&self) -> Tick {
+        self.mark.get()
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: usize,
+        clock: Clock,
+        recorder: Recorder,
+        published: Arc<ArcSwap<Snapshot>>,
+        pools: Rc<Pools>,
+        buffers: Rc<Buffers>,
+    ) -> Rc<Self> {
+        let mut published = Cache::new(published);
+        let plan = RefCell::new(Rc::new(Plan::new(Arc::clone(published.load()), index)));
+        let worker = Worker {
+            index,
+            clock,
+            draw: RefCell::new(Draw::from_system()),
+            recorder: RefCell::new(recorder),
+            buffers,
+            pools,
+            drain: Drain::default(),
+            published: RefCell::new(published),
+            plan,
+            spare: RefCell::default(),
+            date: Cell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        };
+        worker.set_date();
+        Rc::new(worker)
+    }
+
+    /// The plan in force. One atomic load, unless it has just changed.
+    pub(crate) fn plan(&self) -> Rc<Plan> {
+        let mut published = self.published.borrow_mut();
+        let snapshot = published.load();
+        let mut plan = self.plan.borrow_mut();
+        if !Arc::ptr_eq(snapshot, &plan.snapshot) {
+            *plan = Rc::new(Plan::new(Arc::clone(snapshot), self.index));
+        }
+        Rc::clone(&plan)
+    }
+
+    /// A clean record and a timer.
+    pub(crate) fn take_kit(&self) -> Kit {
+        match self.spare.borrow_mut().pop() {
+            Some(mut kit) => {
+                kit.record.reset();
+                kit
+            }
+            None => Kit { record: Box::new(Record::empty()), alarm: Alarm::new(self.clock.clone()) },
+        }
+    }
+
+    pub(crate) fn put_kit(&self, kit: Kit) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_RECORDS_MAX {
+            spare.push(kit);
+        }
+    }
+
+    /// The value of `Date`, at most a second old.
+    pub(crate) fn date(&self) -> [u8; 29] {
+        self.date.get()
+    }
+
+    /// Connections or exchanges are still open.
+    pub(crate) fn is_busy(&self) -> bool {
+        let recorder = self.recorder.borrow();
+        let gauges = recorder.gauges();
+        gauges.connections.load(Ordering::Relaxed) > 0 || gauges.active_requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Work of once a second: the date, and idle upstream connections.
+    pub(crate) fn tick(&self) {
+        self.set_date();
+        self.pools.sweep();
+        let _ = self.plan();
+    }
+
+    fn set_date(&self) {
+        let unix = std::time::Duration::from_nanos(self.clock.wall_offset() + self.clock.now().0);
+        let text = httpdate::fmt_http_date(std::time::UNIX_EPOCH + unix);
+        if let Ok(date) = text.as_bytes().try_into() {
+            self.date.set(date);
+        }
+    }
+}
+
+impl Plan {
+    fn new(snapshot: Arc<Snapshot>, worker: usize) -> Self {
+        let cursors = snapshot.upstreams.iter().map(|upstream| RoundRobin::new(&upstream.weights, worker)).collect();
+        Plan { snapshot, cursors: RefCell::new(cursors) }
+    }
+}

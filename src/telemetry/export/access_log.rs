@@ -1,0 +1,217 @@
+//! The access log: one line a request.
+//!
+//! In: a record and what its ids stand for. Out: a JSON object with the names of the semantic conventions, or a line in the manner of the
+//! Common Log Format. Not here: where lines go (`log_sink`).
+
+use std::io::Write;
+
+use super::redact;
+use crate::base::clock::write_rfc3339;
+use crate::base::text::Piece;
+use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
+use crate::telemetry::record::names::{self, METHODS, VERSIONS};
+use crate::telemetry::record::{Phase, Record};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Text,
+}
+
+/// A record with what a line or a span needs to know beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'e> {
+    pub(crate) record: &'e Record,
+    pub(crate) route: &'e RouteLegend,
+    /// Of the last attempt.
+    pub(crate) endpoint: Option<&'e EndpointLegend>,
+    /// Unix nanoseconds at tick zero.
+    pub(crate) wall_offset: u64,
+}
+
+impl Entry<'_> {
+    /// `error.type`: the reason, or the status where the upstream's own answer is the error.
+    pub(crate) fn error_type(&self) -> Option<String> {
+        self.record.reason.map(|reason| error_type(reason, self.record.status))
+    }
+
+    pub(crate) fn method(&self) -> &'static str {
+        METHODS[self.record.method as usize]
+    }
+}
+
+pub(crate) fn error_type(reason: crate::telemetry::record::reason::Reason, status: u16) -> String {
+    match reason {
+        crate::telemetry::record::reason::Reason::UpstreamStatus => status.to_string(),
+        reason => reason.label().to_owned(),
+    }
+}
+
+/// Appends the line and its newline.
+pub(crate) fn write_line(out: &mut Vec<u8>, entry: Entry<'_>, format: Format) {
+    match format {
+        Format::Json => write_json(out, entry),
+        Format::Text => write_text(out, entry),
+    }
+}
+
+fn write_json(out: &mut Vec<u8>, entry: Entry<'_>) {
+    let record = entry.record;
+    out.push(b'{');
+    key(out, names::LOG_TIMESTAMP, true);
+    out.push(b'"');
+    write_rfc3339(out, entry.wall_offset + record.began.0);
+    out.push(b'"');
+    plain(out, names::LOG_TRACE_ID, &record.trace_id.hex());
+    plain(out, names::LOG_SPAN_ID, &record.span_id.hex());
+    plain(out, names::HTTP_REQUEST_METHOD, entry.method().as_bytes());
+    text(out, names::HTTP_REQUEST_METHOD_ORIGINAL, record, record.method_text);
+    text(out, names::URL_PATH, record, record.path);
+    if !record.query.is_empty() {
+        key(out, names::URL_QUERY, false);
+        string(out, &redact::query(&record.text.str(record.query)));
+    }
+    plain(out, names::URL_SCHEME, b"http");
+    text(out, names::SERVER_ADDRESS, record, record.host);
+    number(out, names::HTTP_RESPONSE_STATUS_CODE, u64::from(record.status));
+    optional(out, names::HTTP_ROUTE, &entry.route.template);
+    optional(out, names::PELLUCID_ROUTE, &entry.route.name);
+    if let Some(endpoint) = entry.endpoint {
+        optional(out, names::PELLUCID_UPSTREAM, &endpoint.upstream);
+    }
+    optional(out, names::ERROR_TYPE, entry.error_type().as_deref().unwrap_or(""));
+    plain(out, names::NETWORK_PROTOCOL_VERSION, VERSIONS[record.version as usize].as_bytes());
+    key(out, names::CLIENT_ADDRESS, false);
+    let _ = write!(out, "\"{}\"", record.client.ip());
+    number(out, names::CLIENT_PORT, u64::from(record.client.port()));
+    text(out, names::USER_AGENT_ORIGINAL, record, record.user_agent);
+    number(out, names::HTTP_REQUEST_BODY_SIZE, record.request_bytes);
+    number(out, names::HTTP_RESPONSE_BODY_SIZE, record.response_bytes);
+    millis(out, names::PELLUCID_DURATION_MS, record.duration_ns());
+    millis(out, names::PELLUCID_SELF_TIME_MS, record.self_ns);
+    number(out, names::PELLUCID_ATTEMPTS, u64::from(record.attempt_count));
+    if let Some(attempt) = record.attempts().last() {
+        for phase in Phase::ALL {
+            let spent = attempt.phases.of(phase);
+            if spent > 0 {
+                millis(out, names::PELLUCID_PHASE_MS[phase as usize], spent);
+            }
+        }
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn write_text(out: &mut Vec<u8>, entry: Entry<'_>) {
+    let record = entry.record;
+    write_rfc3339(out, entry.wall_offset + record.began.0);
+    let _ = write!(out, " {} \"{} ", record.client.ip(), entry.method());
+    escaped(out, &record.text.str(record.path));
+    let _ = writeln!(
+        out,
+        " HTTP/{}\" {} {} {:.3}ms self={:.3}ms route={} upstream={} error={} trace_id={}",
+        VERSIONS[record.version as usize],
+        record.status,
+        record.response_bytes,
+        record.duration_ns() as f64 / 1e6,
+        record.self_ns as f64 / 1e6,
+        dash(&entry.route.name),
+        dash(entry.endpoint.map_or("", |endpoint| &endpoint.upstream)),
+        dash(entry.error_type().as_deref().unwrap_or("")),
+        crate::base::ids::hex_text(&record.trace_id.hex()),
+    );
+}
+
+fn dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
+fn key(out: &mut Vec<u8>, name: &str, first: bool) {
+    out.extend_from_slice(if first { b"\"" } else { b",\"" });
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A value that needs no escape.
+fn plain(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    key(out, name, false);
+    out.push(b'"');
+    out.extend_from_slice(value);
+    out.push(b'"');
+}
+
+fn optional(out: &mut Vec<u8>, name: &str, value: &str) {
+    if !value.is_empty() {
+        key(out, name, false);
+        string(out, value);
+    }
+}
+
+fn text(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
+    if !piece.is_empty() {
+        key(out, name, false);
+        string(out, &record.text.str(piece));
+    }
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name, false);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Milliseconds with microseconds behind the point.
+fn millis(out: &mut Vec<u8>, name: &str, nanos: u64) {
+    key(out, name, false);
+    let micros = (nanos + 500) / 1000;
+    out.extend_from_slice(itoa::Buffer::new().format(micros / 1000).as_bytes());
+    let part = micros % 1000;
+    out.extend_from_slice(&[b'.', b'0' + (part / 100) as u8, b'0' + (part / 10 % 10) as u8, b'0' + (part % 10) as u8]);
+}
+
+fn string(out: &mut Vec<u8>, value: &str) {
+    out.push(b'"');
+    escaped(out, value);
+    out.push(b'"');
+}
+
+/// JSON escapes (RFC 8259, section 7).
+fn escaped(out: &mut Vec<u8>, value: &str) {
+    for &byte in value.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0x00..=0x1f | 0x7f => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+            _ => out.push(byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Tick;
+    use crate::telemetry::record::legend::Legends;
+
+    #[test]
+    fn hostile_text_stays_one_valid_json_object() {
+        let legends = Legends::new();
+        legends.route("a\"b", "/x");
+        let (routes, _) = legends.tables();
+        let mut record = Record::empty();
+        record.path = record.text.keep(b"/\"\\\n\x01\xff</script>", 100);
+        record.query = record.text.keep(b"token=abc&q=1", 100);
+        record.ended = Tick(1_234_567);
+        let entry = Entry { record: &record, route: &routes[1], endpoint: None, wall_offset: 0 };
+        let mut line = Vec::new();
+        write_line(&mut line, entry, Format::Json);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(value[names::URL_PATH], "/\"\\\n\u{1}\u{fffd}</script>");
+        assert_eq!(value[names::URL_QUERY], "token=REDACTED&q=1");
+        assert_eq!(value[names::PELLUCID_DURATION_MS], 1.235);
+        assert_eq!(value[names::PELLUCID_ROUTE], "a\"b");
+        line.clear();
+        write_line(&mut line, entry, Format::Text);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+}

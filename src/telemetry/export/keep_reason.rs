@@ -1,0 +1,15 @@
+//! Why a trace is kept: `pellucid.keep_reason`.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeepReason {
+    Error,
+    Retry,
+    Slow,
+    Sampled,
+}
+
+impl KeepReason {
+    pub(crate) fn label(self) -> &'static str {
+        ["error", "retry", "slow", "sampled"][self as usize]
+    }
+}

@@ -1,0 +1,168 @@
+//! Where log lines go: standard output, standard error or a file, written by a thread of its own.
+//!
+//! In: blocks of whole lines. Out: bytes on the sink, and each line's fate in the ledger. The queue is bounded in bytes; what does not
+//! fit is dropped and counted. A file is reopened when asked (SIGUSR1) and after a failed write. Not here: what a line says.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::ledger::{Drop, Ledger, Signal};
+use crate::base::limits::LOG_QUEUE_BYTES_MAX;
+
+/// The place that lines are written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+/// Lines that are written together.
+struct Block {
+    text: Vec<u8>,
+    lines: u64,
+}
+
+enum Order {
+    Write(Block),
+    Reopen,
+    Stop,
+}
+
+/// Blocks in the queue; their bytes are bounded by [`LOG_QUEUE_BYTES_MAX`].
+const QUEUE_LEN_MAX: usize = 1024;
+
+/// The writing thread, seen from outside.
+pub(crate) struct LogSink {
+    orders: SyncSender<Order>,
+    queued_bytes: Arc<AtomicUsize>,
+    ledger: Arc<Ledger>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogSink {
+    /// Fails where the destination cannot be opened.
+    pub(crate) fn start(destination: Destination, ledger: Arc<Ledger>) -> io::Result<Self> {
+        let (orders, received) = sync_channel(QUEUE_LEN_MAX);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let mut writer =
+            Writer { sink: Sink::open(&destination)?, destination, ledger: Arc::clone(&ledger), queued_bytes: Arc::clone(&queued_bytes) };
+        let thread = std::thread::Builder::new().name("pellucid-log".to_owned()).spawn(move || writer.run(&received))?;
+        Ok(LogSink { orders, queued_bytes, ledger, thread: Some(thread) })
+    }
+
+    /// Takes lines that are counted as produced. Never waits.
+    pub(crate) fn write(&self, text: Vec<u8>, lines: u64) {
+        let bytes = text.len();
+        let fits = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= LOG_QUEUE_BYTES_MAX;
+        if !fits || self.orders.try_send(Order::Write(Block { text, lines })).is_err() {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.ledger.dropped(Signal::Logs, Drop::QueueFull, lines);
+        }
+    }
+
+    /// Opens the file anew, after what is queued is written.
+    pub(crate) fn reopen(&self) {
+        // A full queue means that the sink does not keep up; a failed write reopens it as well.
+        let _ = self.orders.try_send(Order::Reopen);
+    }
+
+    /// Writes what is queued and ends the thread. Waits for the sink.
+    pub(crate) fn stop(mut self) {
+        let _ = self.orders.send(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+enum Sink {
+    Stdout(io::Stdout),
+    Stderr(io::Stderr),
+    File(File),
+    /// The file could not be opened; tried again with the next block.
+    Broken,
+}
+
+impl Sink {
+    fn open(destination: &Destination) -> io::Result<Self> {
+        Ok(match destination {
+            Destination::Stdout => Sink::Stdout(io::stdout()),
+            Destination::Stderr => Sink::Stderr(io::stderr()),
+            Destination::File(path) => Sink::File(OpenOptions::new().create(true).append(true).open(path)?),
+        })
+    }
+
+    /// Returns the bytes that the sink took and whether it took all.
+    fn write_all(&mut self, text: &[u8]) -> (usize, io::Result<()>) {
+        let mut written = 0;
+        while written < text.len() {
+            let rest = &text[written..];
+            let result = match self {
+                Sink::Stdout(out) => out.write(rest),
+                Sink::Stderr(out) => out.write(rest),
+                Sink::File(file) => file.write(rest),
+                Sink::Broken => Err(io::ErrorKind::NotFound.into()),
+            };
+            match result {
+                Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (written, Err(error)),
+            }
+        }
+        let flushed = match self {
+            Sink::Stdout(out) => out.flush(),
+            _ => Ok(()),
+        };
+        (written, flushed)
+    }
+}
+
+struct Writer {
+    sink: Sink,
+    destination: Destination,
+    ledger: Arc<Ledger>,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    fn run(&mut self, orders: &Receiver<Order>) {
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Write(block) => self.write(&block),
+                Order::Reopen => self.reopen(),
+                Order::Stop => return,
+            }
+        }
+    }
+
+    fn write(&mut self, block: &Block) {
+        if matches!(self.sink, Sink::Broken) {
+            self.reopen();
+        }
+        let (written, result) = self.sink.write_all(&block.text);
+        self.queued_bytes.fetch_sub(block.text.len(), Ordering::Relaxed);
+        let whole_lines = memchr::memchr_iter(b'\n', &block.text[..written]).count() as u64;
+        self.ledger.exported(Signal::Logs, whole_lines.min(block.lines));
+        if let Err(error) = result {
+            self.ledger.dropped(Signal::Logs, Drop::SinkFailed, block.lines.saturating_sub(whole_lines));
+            tracing::warn!(sink = ?self.destination, %error, "the access log cannot be written");
+            if matches!(self.sink, Sink::File(_)) {
+                self.sink = Sink::Broken;
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        match Sink::open(&self.destination) {
+            Ok(sink) => self.sink = sink,
+            Err(error) => tracing::warn!(sink = ?self.destination, %error, "the access log cannot be reopened"),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! One kept request for each bucket of each histogram series: the newest.
+//!
+//! In: records whose trace is kept. Out: exemplars to show beside the buckets. Bounded by the series budget, since only admitted series are
+//! looked up; keys are those of the records. Not here: the counts.
+
+use std::collections::HashMap;
+
+use crate::base::ids::{SpanId, TraceId};
+use crate::telemetry::export::metrics::Exemplar;
+use crate::telemetry::record::Record;
+use crate::telemetry::record::instruments::{client_parts, server_parts};
+use crate::telemetry::record::series::{BOUND_COUNT, Key, Kind, Parts, bucket_of};
+
+/// Series that exemplars are held for; past it, only those that are known get newer ones.
+const SERIES_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Exemplars {
+    by_series: HashMap<Key, [Option<Exemplar>; BOUND_COUNT + 1]>,
+}
+
+impl Exemplars {
+    pub(super) fn note(&mut self, record: &Record, wall_offset: u64) {
+        let server = server_parts(record);
+        let unix_nanos = wall_offset + record.ended.0;
+        let place = (record.trace_id, record.span_id, unix_nanos);
+        self.set(server, record.duration_ns(), place);
+        self.set(Parts { kind: Kind::SelfTime, detail: 0, status: 0, version: 0, reason: 0, ..server }, record.self_ns, place);
+        for (index, attempt) in record.attempts().iter().enumerate() {
+            self.set(client_parts(record, index), attempt.duration_ns(), (record.trace_id, attempt.span_id, unix_nanos));
+        }
+    }
+
+    pub(super) fn of(&self, key: Key) -> [Option<Exemplar>; BOUND_COUNT + 1] {
+        self.by_series.get(&key).copied().unwrap_or([None; BOUND_COUNT + 1])
+    }
+
+    fn set(&mut self, parts: Parts, value_ns: u64, (trace_id, span_id, unix_nanos): (TraceId, SpanId, u64)) {
+        let key = Key::pack(parts);
+        if self.by_series.len() >= SERIES_MAX && !self.by_series.contains_key(&key) {
+            return;
+        }
+        let slots = self.by_series.entry(key).or_insert([None; BOUND_COUNT + 1]);
+        slots[bucket_of(parts.kind, value_ns)] = Some(Exemplar { trace_id, span_id, value_ns, unix_nanos });
+    }
+}

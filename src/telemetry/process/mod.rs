@@ -1,0 +1,328 @@
+//! The telemetry thread: records in, signals out.
+//!
+//! In: the workers' rings, and questions from the control plane. Out: kept spans to the Collector's queue, log lines to their sink, exemplars,
+//! the recent records. It wakes some fifty times a second, and never makes a worker wait. Not here: formats (`export`).
+
+pub(crate) mod keep;
+pub(crate) mod recent;
+pub(crate) mod aggregate;
+mod exemplars;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::export::access_log::{self, Entry, Format};
+use super::export::ledger::{Drop, Ledger, Signal};
+use super::export::log_sink::LogSink;
+use super::export::metrics::Family;
+use super::export::otlp::sender::{Outbox, Request};
+use super::export::otlp::spans::Batch;
+use super::record::Record;
+use super::record::instruments::Feed;
+use super::record::legend::{EndpointLegend, Legends, RouteLegend};
+use super::record::series::Budget;
+use crate::base::clock::{Clock, Tick};
+use crate::base::limits::OTLP_REQUEST_BYTES_MAX;
+use aggregate::Aggregate;
+use exemplars::Exemplars;
+use keep::{Decision, Keep, Policy};
+use recent::{Filter, Recent};
+
+/// How often the rings are drained.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+/// How long a span waits for others to travel with.
+const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
+/// Questions that wait for the thread.
+const QUESTIONS_MAX: usize = 64;
+/// Log lines are handed on in blocks of about this size.
+const LOG_BLOCK_BYTES: usize = 64 * 1024;
+
+/// What the thread is made of.
+pub(crate) struct Parts {
+    pub(crate) clock: Clock,
+    pub(crate) feeds: Vec<Feed>,
+    pub(crate) legends: Arc<Legends>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) keep: Policy,
+    pub(crate) spans: Option<(Outbox, Vec<u8>)>,
+    pub(crate) log: Option<(LogSink, Format)>,
+}
+
+/// What the control plane may ask.
+enum Question {
+    Recent(Filter, oneshot::Sender<Vec<serde_json::Value>>),
+    Metrics(oneshot::Sender<Vec<Family>>),
+    /// Drains, so that what ended before is accounted for.
+    Flush(oneshot::Sender<()>),
+    Keep(Policy),
+    ReopenLog,
+    Stop(oneshot::Sender<()>),
+}
+
+/// The thread, seen from the control plane.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    questions: SyncSender<Question>,
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl Telemetry {
+    pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
+        let (questions, received) = sync_channel(QUESTIONS_MAX);
+        let ledger = Arc::clone(&parts.ledger);
+        let mut thread = Thread::new(parts);
+        std::thread::Builder::new().name("pellucid-telem".to_owned()).spawn(move || thread.run(&received))?;
+        Ok(Telemetry { questions, ledger })
+    }
+
+    /// The most recent records that pass the filter, newest first.
+    pub(crate) async fn recent(&self, filter: Filter) -> Vec<serde_json::Value> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Question::Recent(filter, answer));
+        wait.await.unwrap_or_default()
+    }
+
+    pub(crate) async fn metrics(&self) -> Vec<Family> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Question::Metrics(answer));
+        wait.await.unwrap_or_default()
+    }
+
+    /// After this, every exchange that had ended before is in the accounts.
+    pub(crate) async fn flush(&self) {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Question::Flush(answer));
+        let _ = wait.await;
+    }
+
+    pub(crate) fn set_keep(&self, policy: Policy) {
+        self.ask(Question::Keep(policy));
+    }
+
+    pub(crate) fn reopen_log(&self) {
+        self.ask(Question::ReopenLog);
+    }
+
+    /// Drains what is left, hands on what is batched, and ends the thread.
+    pub(crate) async fn stop(&self) {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Question::Stop(answer));
+        let _ = wait.await;
+    }
+
+    /// A full queue drops the question; whoever waits for its answer gets an empty one.
+    fn ask(&self, question: Question) {
+        let _ = self.questions.try_send(question);
+    }
+}
+
+struct Thread {
+    clock: Clock,
+    feeds: Vec<Feed>,
+    ledger: Arc<Ledger>,
+    names: Names,
+    keep: Keep,
+    aggregate: Aggregate,
+    exemplars: Exemplars,
+    recent: Recent,
+    spans: Option<(Outbox, Batch)>,
+    batch_since: Tick,
+    log: Option<(LogSink, Format)>,
+    log_block: Vec<u8>,
+    log_lines: u64,
+    lost_seen: Vec<(u64, u64)>,
+}
+
+/// A copy of the legends that is renewed when ids appear that it does not know.
+struct Names {
+    legends: Arc<Legends>,
+    routes: Vec<Arc<RouteLegend>>,
+    endpoints: Vec<Arc<EndpointLegend>>,
+}
+
+impl Names {
+    fn new(legends: Arc<Legends>) -> Self {
+        let (routes, endpoints) = legends.tables();
+        Names { legends, routes, endpoints }
+    }
+
+    fn renew(&mut self) {
+        if self.legends.counts() != (self.routes.len(), self.endpoints.len()) {
+            (self.routes, self.endpoints) = self.legends.tables();
+        }
+    }
+
+    fn entry<'e>(&'e self, record: &'e Record, wall_offset: u64) -> Entry<'e> {
+        let route = self.routes.get(record.route.0 as usize).unwrap_or(&self.routes[0]);
+        let endpoint = record.attempts().last().and_then(|attempt| self.endpoints.get(attempt.endpoint.0 as usize));
+        Entry { record, route, endpoint: endpoint.map(|arc| &**arc), wall_offset }
+    }
+}
+
+impl Thread {
+    fn new(parts: Parts) -> Self {
+        Thread {
+            lost_seen: vec![(0, 0); parts.feeds.len()],
+            aggregate: Aggregate::new(parts.feeds.len(), parts.budget),
+            feeds: parts.feeds,
+            ledger: parts.ledger,
+            names: Names::new(parts.legends),
+            keep: Keep::new(parts.keep, parts.clock.now()),
+            exemplars: Exemplars::default(),
+            recent: Recent::default(),
+            spans: parts.spans.map(|(outbox, resource)| (outbox, Batch::new(resource))),
+            batch_since: Tick(0),
+            log: parts.log,
+            log_block: Vec::new(),
+            log_lines: 0,
+            clock: parts.clock,
+        }
+    }
+
+    fn run(&mut self, questions: &Receiver<Question>) {
+        loop {
+            let asked = questions.recv_timeout(DRAIN_EVERY);
+            self.drain();
+            match asked {
+                Ok(Question::Stop(done)) => {
+                    self.finish();
+                    let _ = done.send(());
+                    return;
+                }
+                Ok(question) => self.answer(question),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.finish(),
+            }
+        }
+    }
+
+    /// An asker that is gone does not need its answer.
+    fn answer(&mut self, question: Question) {
+        match question {
+            Question::Recent(filter, answer) => {
+                let wall_offset = self.clock.wall_offset();
+                let found = self.recent.find(&filter, |record| self.names.entry(record, wall_offset), &self.names.endpoints);
+                let _ = answer.send(found);
+            }
+            Question::Metrics(answer) => {
+                let families =
+                    self.aggregate.families(&self.feeds, &self.names.routes, &self.names.endpoints, &self.exemplars, &self.ledger);
+                let _ = answer.send(families);
+            }
+            Question::Flush(answer) => {
+                let _ = answer.send(());
+            }
+            Question::Keep(policy) => self.keep.set_policy(policy),
+            Question::ReopenLog => {
+                self.flush_log();
+                if let Some((sink, _)) = &self.log {
+                    sink.reopen();
+                }
+            }
+            Question::Stop(_) => {}
+        }
+    }
+
+    fn drain(&mut self) {
+        self.names.renew();
+        let wall_offset = self.clock.wall_offset();
+        for index in 0..self.feeds.len() {
+            self.aggregate.adopt(index, &mut self.feeds[index].arrivals);
+            self.count_lost(index);
+            while let Ok(record) = self.feeds[index].ring.pop() {
+                self.take(&record, wall_offset);
+            }
+        }
+        self.flush_log();
+        let now = self.clock.now();
+        if let Some((_, batch)) = &self.spans
+            && batch.spans() > 0
+            && now >= self.batch_since.after(BATCH_AGE_MAX)
+        {
+            self.flush_spans();
+        }
+    }
+
+    fn take(&mut self, record: &Record, wall_offset: u64) {
+        let now = record.ended;
+        let decision = self.keep.decide(record, now);
+        if let Some((_, format)) = self.log {
+            self.ledger.produced(Signal::Logs, 1);
+            access_log::write_line(&mut self.log_block, self.names.entry(record, wall_offset), format);
+            self.log_lines += 1;
+            if self.log_block.len() >= LOG_BLOCK_BYTES {
+                self.flush_log();
+            }
+        }
+        let kept = match decision {
+            Decision::Keep(reason) => Some(reason),
+            Decision::RateLimited if self.spans.is_some() => {
+                self.ledger.produced(Signal::Traces, record.span_count());
+                self.ledger.dropped(Signal::Traces, Drop::RateLimited, record.span_count());
+                None
+            }
+            Decision::RateLimited | Decision::Pass => None,
+        };
+        if let (Some(reason), Some((_, batch))) = (kept, &mut self.spans) {
+            self.ledger.produced(Signal::Traces, record.span_count());
+            if batch.spans() == 0 {
+                self.batch_since = now;
+            }
+            let endpoints = &self.names.endpoints;
+            batch
+                .add(self.names.entry(record, wall_offset), reason, |attempt| endpoints.get(attempt.endpoint.0 as usize).map(|arc| &**arc));
+            self.exemplars.note(record, wall_offset);
+            if batch.len() >= OTLP_REQUEST_BYTES_MAX {
+                self.flush_spans();
+            }
+        }
+        self.recent.keep(record, kept);
+    }
+
+    /// What the workers had to drop before it reached their ring.
+    fn count_lost(&mut self, index: usize) {
+        let gauges = &self.feeds[index].gauges;
+        let lost = (gauges.lost_records.load(Ordering::Relaxed), gauges.lost_spans.load(Ordering::Relaxed));
+        let seen = std::mem::replace(&mut self.lost_seen[index], lost);
+        let (records, spans) = (lost.0 - seen.0, lost.1 - seen.1);
+        for (wanted, signal, items) in [(self.log.is_some(), Signal::Logs, records), (self.spans.is_some(), Signal::Traces, spans)] {
+            if wanted && items > 0 {
+                self.ledger.produced(signal, items);
+                self.ledger.dropped(signal, Drop::RingFull, items);
+            }
+        }
+    }
+
+    fn flush_log(&mut self) {
+        if self.log_lines == 0 {
+            return;
+        }
+        if let Some((sink, _)) = &self.log {
+            let capacity = self.log_block.len();
+            let block = std::mem::replace(&mut self.log_block, Vec::with_capacity(capacity));
+            sink.write(block, std::mem::take(&mut self.log_lines));
+        }
+    }
+
+    fn flush_spans(&mut self) {
+        if let Some((outbox, batch)) = &mut self.spans
+            && let Some((bytes, items)) = batch.take()
+        {
+            outbox.send(Request { bytes, items });
+        }
+    }
+
+    fn finish(&mut self) {
+        self.drain();
+        self.flush_spans();
+        self.spans = None;
+        if let Some((sink, _)) = self.log.take() {
+            sink.stop();
+        }
+    }
+}

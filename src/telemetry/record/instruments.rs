@@ -1,0 +1,144 @@
+//! What a worker writes its records to: its shard of the metrics and its ring.
+//!
+//! In: a finished record, once. Out: updated cells, and the record in the ring that telemetry drains; a record that finds the
+//! ring full is counted by what it would have become. Not here: what telemetry makes of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::series::{Budget, Kind, Parts, Series, Shard};
+use super::{Phase, Record};
+use crate::base::limits::RING_RECORDS_MAX;
+
+/// Counters of one worker that are no histograms. One writer each.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) active_requests: AtomicU64,
+    pub(crate) connections: AtomicU64,
+    pub(crate) connections_accepted: AtomicU64,
+    pub(crate) connections_refused: AtomicU64,
+    /// Records that found the ring full, and the spans they stood for if they were to be kept for certain.
+    pub(crate) lost_records: AtomicU64,
+    pub(crate) lost_spans: AtomicU64,
+}
+
+/// A worker's end.
+pub(crate) struct Recorder {
+    shard: Shard,
+    ring: rtrb::Producer<Record>,
+    gauges: Arc<Gauges>,
+}
+
+/// Telemetry's end of one worker.
+pub(crate) struct Feed {
+    pub(crate) arrivals: rtrb::Consumer<Arc<Series>>,
+    pub(crate) ring: rtrb::Consumer<Record>,
+    pub(crate) gauges: Arc<Gauges>,
+}
+
+pub(crate) fn raise(cell: &AtomicU64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
+pub(crate) fn lower(cell: &AtomicU64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+}
+
+impl Recorder {
+    pub(crate) fn new(budget: Arc<Budget>) -> (Self, Feed) {
+        let (shard, arrivals) = Shard::new(budget);
+        let (producer, consumer) = rtrb::RingBuffer::new(RING_RECORDS_MAX);
+        let gauges = Arc::new(Gauges::default());
+        let feed = Feed { arrivals, ring: consumer, gauges: Arc::clone(&gauges) };
+        (Recorder { shard, ring: producer, gauges }, feed)
+    }
+
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// Takes the facts of a finished exchange.
+    pub(crate) fn submit(&mut self, record: &Record) {
+        self.measure(record);
+        if self.ring.push(*record).is_err() {
+            raise(&self.gauges.lost_records);
+            let wanted = record.flags.sampled || record.status >= 500 || record.attempt_count > 1;
+            let spans = if wanted { record.span_count() } else { 0 };
+            let lost = &self.gauges.lost_spans;
+            lost.store(lost.load(Ordering::Relaxed) + spans, Ordering::Relaxed);
+        }
+    }
+
+    fn measure(&mut self, record: &Record) {
+        let server = server_parts(record);
+        self.shard.observe(server, record.duration_ns(), [record.request_bytes, record.response_bytes]);
+        let own = Parts { kind: Kind::SelfTime, detail: 0, status: 0, version: 0, reason: 0, ..server };
+        self.shard.observe(own, record.self_ns, [0, 0]);
+        for (index, attempt) in record.attempts().iter().enumerate() {
+            let client = client_parts(record, index);
+            self.shard.observe(client, attempt.duration_ns(), [u64::from(index > 0), 0]);
+            for phase in Phase::ALL {
+                let spent = attempt.phases.of(phase);
+                if spent > 0 {
+                    let parts = Parts { kind: Kind::Phase, detail: phase as u8, status: 0, reason: 0, ..client };
+                    self.shard.observe(parts, spent, [0, 0]);
+                }
+            }
+        }
+    }
+}
+
+/// The series of `http.server.request.duration` that a record belongs to.
+pub(crate) fn server_parts(record: &Record) -> Parts {
+    Parts {
+        kind: Kind::Server,
+        subject: record.route.0,
+        detail: record.method as u8,
+        status: record.status,
+        version: record.version as u8,
+        reason: record.reason.map_or(0, |reason| reason as u8),
+    }
+}
+
+/// The series of `http.client.request.duration` that an attempt belongs to.
+pub(crate) fn client_parts(record: &Record, index: usize) -> Parts {
+    let attempt = &record.attempts[index];
+    Parts {
+        kind: Kind::Client,
+        subject: attempt.endpoint.0,
+        detail: record.method as u8,
+        status: attempt.status,
+        version: 0,
+        reason: attempt.reason.map_or(0, |reason| reason as u8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::Tick;
+    use crate::base::ids::SpanId;
+
+    #[test]
+    fn a_full_ring_costs_records_but_counts_them_and_keeps_the_metrics() {
+        let (mut recorder, mut feed) = Recorder::new(Arc::new(Budget::new(100)));
+        let mut record = Record::empty();
+        record.status = 503;
+        record.ended = Tick(1000);
+        record.open_attempt(SpanId([1; 8]), Tick(0));
+        for _ in 0..RING_RECORDS_MAX + 10 {
+            recorder.submit(&record);
+        }
+        assert_eq!(feed.gauges.lost_records.load(Ordering::Relaxed), 10);
+        assert_eq!(feed.gauges.lost_spans.load(Ordering::Relaxed), 20);
+        let mut observed = 0;
+        while let Ok(series) = feed.arrivals.pop() {
+            let mut reading = super::super::series::Reading::default();
+            series.read_into(&mut reading);
+            if series.key.unpack().kind == Kind::Server {
+                observed += reading.count();
+            }
+        }
+        assert_eq!(observed as usize, RING_RECORDS_MAX + 10);
+    }
+}

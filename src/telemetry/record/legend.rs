@@ -1,0 +1,146 @@
+//! What the ids in a record stand for.
+//!
+//! In: routes and endpoints, once, when a configuration is compiled. Out: small ids for the request path, and for
+//! telemetry the names behind them with their attributes already encoded. An id means the same thing for the life of
+//! the process, also across reloads. Not here: how a route matches or an endpoint is reached.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::telemetry::record::names;
+use crate::telemetry::record::wire;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct RouteId(pub(crate) u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct EndpointId(pub(crate) u32);
+
+impl RouteId {
+    /// No route matched, or the request never got that far.
+    pub(crate) const NONE: RouteId = RouteId(0);
+}
+
+/// A route as telemetry sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RouteLegend {
+    pub(crate) name: String,
+    /// The path pattern: `http.route`. Empty where no route matched.
+    pub(crate) template: String,
+    /// `http.route` and `pellucid.route` as encoded OTLP span attributes.
+    pub(crate) attributes: Vec<u8>,
+}
+
+/// An endpoint as telemetry sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct EndpointLegend {
+    pub(crate) upstream: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// `server.address`, `server.port` and `pellucid.upstream` as encoded OTLP span attributes.
+    pub(crate) attributes: Vec<u8>,
+}
+
+/// All ids handed out so far.
+#[derive(Debug, Default)]
+pub(crate) struct Legends {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    routes: Vec<Arc<RouteLegend>>,
+    route_ids: HashMap<(String, String), RouteId>,
+    endpoints: Vec<Arc<EndpointLegend>>,
+    endpoint_ids: HashMap<(String, String, u16), EndpointId>,
+}
+
+impl Legends {
+    pub(crate) fn new() -> Self {
+        let legends = Legends::default();
+        legends.route("", "");
+        legends
+    }
+
+    /// The id of the route of this name and path pattern.
+    pub(crate) fn route(&self, name: &str, template: &str) -> RouteId {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.to_owned(), template.to_owned());
+        if let Some(id) = inner.route_ids.get(&key) {
+            return *id;
+        }
+        let id = RouteId(inner.routes.len() as u32);
+        inner.routes.push(Arc::new(RouteLegend::new(name, template)));
+        inner.route_ids.insert(key, id);
+        id
+    }
+
+    /// The id of the endpoint `host:port` of an upstream.
+    pub(crate) fn endpoint(&self, upstream: &str, host: &str, port: u16) -> EndpointId {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (upstream.to_owned(), host.to_owned(), port);
+        if let Some(id) = inner.endpoint_ids.get(&key) {
+            return *id;
+        }
+        let id = EndpointId(inner.endpoints.len() as u32);
+        inner.endpoints.push(Arc::new(EndpointLegend::new(upstream, host, port)));
+        inner.endpoint_ids.insert(key, id);
+        id
+    }
+
+    /// A copy of the tables, cheap by reference counts, for a reader that looks up many ids.
+    pub(crate) fn tables(&self) -> (Vec<Arc<RouteLegend>>, Vec<Arc<EndpointLegend>>) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        (inner.routes.clone(), inner.endpoints.clone())
+    }
+
+    /// How many routes and endpoints there are; a reader compares it to know whether its copy is old.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        (inner.routes.len(), inner.endpoints.len())
+    }
+}
+
+impl RouteLegend {
+    fn new(name: &str, template: &str) -> Self {
+        let mut attributes = Vec::new();
+        if !template.is_empty() {
+            wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::HTTP_ROUTE, template);
+        }
+        if !name.is_empty() {
+            wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_ROUTE, name);
+        }
+        RouteLegend { name: name.to_owned(), template: template.to_owned(), attributes }
+    }
+}
+
+impl EndpointLegend {
+    fn new(upstream: &str, host: &str, port: u16) -> Self {
+        let mut attributes = Vec::new();
+        wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_ADDRESS, host);
+        wire::int_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_PORT, i64::from(port));
+        wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_UPSTREAM, upstream);
+        EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, attributes }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_means_the_same_after_a_reload() {
+        let legends = Legends::new();
+        let first = legends.route("users", "/users/{id}");
+        let endpoint = legends.endpoint("users", "127.0.0.1", 9001);
+        assert_ne!(first, RouteId::NONE);
+        assert_eq!(legends.route("users", "/users/{id}"), first);
+        assert_ne!(legends.route("users", "/people/{id}"), first);
+        assert_eq!(legends.endpoint("users", "127.0.0.1", 9001), endpoint);
+        assert_ne!(legends.endpoint("others", "127.0.0.1", 9001), endpoint);
+    }
+}

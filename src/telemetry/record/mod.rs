@@ -1,0 +1,296 @@
+//! The request record: the facts of one exchange, in one small value.
+//!
+//! In: facts, each written once by the stage that knows it. Out: a `Copy` value of fixed size that is handed over once, when the
+//! exchange ends. Writing never awaits, locks or allocates. Not here: what is made of the facts (`process` and `export`).
+
+pub(crate) mod names;
+pub(crate) mod reason;
+pub(crate) mod propagation;
+pub(crate) mod baggage;
+pub(crate) mod wire;
+pub(crate) mod legend;
+pub(crate) mod instruments;
+pub(crate) mod series;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::base::clock::Tick;
+use crate::base::ids::{SpanId, TraceId};
+use crate::base::limits::{ATTEMPTS_MAX, RECORD_TEXT_BYTES};
+use crate::base::text::{Piece, Text};
+use legend::{EndpointId, RouteId};
+use reason::Reason;
+
+/// One exchange, from the first byte of its request to the last of its answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Record {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    /// The caller's span: the parent when the trace goes on, a link when it was restarted.
+    pub(crate) parent: Option<Caller>,
+    pub(crate) flags: TraceFlags,
+    pub(crate) began: Tick,
+    pub(crate) head_read: Tick,
+    pub(crate) answered: Tick,
+    pub(crate) ended: Tick,
+    /// Nanoseconds that the worker's thread spent inside this exchange: all time but its waits.
+    pub(crate) self_ns: u64,
+    pub(crate) route: RouteId,
+    pub(crate) method: MethodTag,
+    pub(crate) version: VersionTag,
+    /// Zero until an answer is chosen; 499 where the client left before.
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) client: SocketAddr,
+    pub(crate) listener_port: u16,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) attempt_count: u8,
+    pub(crate) attempts: [Attempt; ATTEMPTS_MAX],
+    pub(crate) path: Piece,
+    pub(crate) query: Piece,
+    /// The path that goes upstream, where filters changed it.
+    pub(crate) sent_path: Piece,
+    pub(crate) host: Piece,
+    pub(crate) user_agent: Piece,
+    pub(crate) trace_state: Piece,
+    /// The method as sent, where it is none of the known ones.
+    pub(crate) method_text: Piece,
+    pub(crate) text: Text<RECORD_TEXT_BYTES>,
+}
+
+/// One try at one endpoint: a CLIENT span's worth of facts. Durations are nanoseconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Attempt {
+    pub(crate) span_id: SpanId,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) began: Tick,
+    pub(crate) ended: Tick,
+    pub(crate) status: u16,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) reused: bool,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) phases: Phases,
+}
+
+/// Where an attempt's time went, in nanoseconds.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Phases {
+    pub(crate) spent: [u64; Phase::COUNT],
+}
+
+/// The phases of an attempt, in the order in which they happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waiting for a free connection under the upstream's caps.
+    Queue,
+    /// Resolving the endpoint's name.
+    Dns,
+    /// The TCP handshake.
+    Connect,
+    /// Writing the request.
+    Send,
+    /// From the request's last byte to the answer's first.
+    Wait,
+    /// From the answer's head to its last byte.
+    Body,
+}
+
+impl Phase {
+    pub(crate) const COUNT: usize = 6;
+    pub(crate) const ALL: [Phase; Phase::COUNT] = [Phase::Queue, Phase::Dns, Phase::Connect, Phase::Send, Phase::Wait, Phase::Body];
+}
+
+/// The span that called us, as `traceparent` named it.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    /// The caller's trace was not continued: it becomes a link.
+    pub(crate) is_link: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TraceFlags {
+    /// Goes downstream: somebody up to here decided that this trace is recorded.
+    pub(crate) sampled: bool,
+    /// The low 56 bits of the trace id are random (W3C Trace Context Level 2).
+    pub(crate) random: bool,
+    /// Our own share chose this trace, whatever the caller said.
+    pub(crate) chosen_here: bool,
+}
+
+/// The methods that metrics tell apart; all others are `_OTHER` (OpenTelemetry HTTP conventions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum MethodTag {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum VersionTag {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl Attempt {
+    const NONE: Attempt = Attempt {
+        span_id: SpanId([0; 8]),
+        endpoint: EndpointId(0),
+        began: Tick(0),
+        ended: Tick(0),
+        status: 0,
+        reason: None,
+        reused: false,
+        request_bytes: 0,
+        response_bytes: 0,
+        phases: Phases { spent: [0; Phase::COUNT] },
+    };
+
+    pub(crate) fn duration_ns(&self) -> u64 {
+        self.ended.since(self.began)
+    }
+}
+
+impl Record {
+    pub(crate) fn empty() -> Self {
+        Record {
+            trace_id: TraceId::default(),
+            span_id: SpanId::default(),
+            parent: None,
+            flags: TraceFlags::default(),
+            began: Tick(0),
+            head_read: Tick(0),
+            answered: Tick(0),
+            ended: Tick(0),
+            self_ns: 0,
+            route: RouteId::NONE,
+            method: MethodTag::Other,
+            version: VersionTag::Http11,
+            status: 0,
+            reason: None,
+            client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+            listener_port: 0,
+            request_bytes: 0,
+            response_bytes: 0,
+            attempt_count: 0,
+            attempts: [Attempt::NONE; ATTEMPTS_MAX],
+            path: Piece::default(),
+            query: Piece::default(),
+            sent_path: Piece::default(),
+            host: Piece::default(),
+            user_agent: Piece::default(),
+            trace_state: Piece::default(),
+            method_text: Piece::default(),
+            text: Text::new(),
+        }
+    }
+
+    /// Makes a used record fit for the next exchange. Touches only what the next exchange may leave unset.
+    pub(crate) fn reset(&mut self) {
+        self.parent = None;
+        self.flags = TraceFlags::default();
+        self.answered = Tick(0);
+        self.self_ns = 0;
+        self.route = RouteId::NONE;
+        self.status = 0;
+        self.reason = None;
+        self.request_bytes = 0;
+        self.response_bytes = 0;
+        self.attempt_count = 0;
+        self.path = Piece::default();
+        self.query = Piece::default();
+        self.sent_path = Piece::default();
+        self.host = Piece::default();
+        self.user_agent = Piece::default();
+        self.trace_state = Piece::default();
+        self.method_text = Piece::default();
+        self.text.clear();
+    }
+
+    pub(crate) fn attempts(&self) -> &[Attempt] {
+        &self.attempts[..usize::from(self.attempt_count)]
+    }
+
+    /// Opens the facts of the next attempt. Past [`ATTEMPTS_MAX`] the last one is written over; no policy allows that many.
+    pub(crate) fn open_attempt(&mut self, span_id: SpanId, began: Tick) -> &mut Attempt {
+        let slot = usize::from(self.attempt_count).min(ATTEMPTS_MAX - 1);
+        self.attempt_count = (slot + 1) as u8;
+        self.attempts[slot] = Attempt { span_id, began, ended: began, ..Attempt::NONE };
+        &mut self.attempts[slot]
+    }
+
+    /// The attempt that is under way or was the last one.
+    pub(crate) fn last_attempt(&mut self) -> Option<&mut Attempt> {
+        self.attempts[..usize::from(self.attempt_count)].last_mut()
+    }
+
+    pub(crate) fn duration_ns(&self) -> u64 {
+        self.ended.since(self.began)
+    }
+
+    /// SERVER and CLIENT spans that this record stands for.
+    pub(crate) fn span_count(&self) -> u64 {
+        1 + u64::from(self.attempt_count)
+    }
+}
+
+impl Phases {
+    pub(crate) fn of(&self, phase: Phase) -> u64 {
+        self.spent[phase as usize]
+    }
+
+    pub(crate) fn add(&mut self, phase: Phase, nanos: u64) {
+        self.spent[phase as usize] += nanos;
+    }
+}
+
+impl MethodTag {
+    pub(crate) fn of(method: &http::Method) -> Self {
+        match method.as_str() {
+            "GET" => MethodTag::Get,
+            "HEAD" => MethodTag::Head,
+            "POST" => MethodTag::Post,
+            "PUT" => MethodTag::Put,
+            "DELETE" => MethodTag::Delete,
+            "CONNECT" => MethodTag::Connect,
+            "OPTIONS" => MethodTag::Options,
+            "TRACE" => MethodTag::Trace,
+            "PATCH" => MethodTag::Patch,
+            _ => MethodTag::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_stays_small_enough_to_copy() {
+        assert!(size_of::<Record>() <= 1400, "{}", size_of::<Record>());
+    }
+
+    #[test]
+    fn a_reset_record_remembers_nothing_of_the_last_exchange() {
+        let mut record = Record::empty();
+        record.path = record.text.keep(b"/secret", 100);
+        record.open_attempt(SpanId([1; 8]), Tick(5)).status = 500;
+        record.reset();
+        assert!(record.attempts().is_empty());
+        assert!(record.text.bytes(record.path).is_empty());
+        assert_eq!(record.open_attempt(SpanId([2; 8]), Tick(7)).status, 0);
+    }
+}
