@@ -172,6 +172,10 @@ impl Gateway {
         self.service.clone()
     }
 
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
     /// Reads the configuration again, as SIGHUP does. The outcome is logged and counted.
     pub(crate) fn reload(&self) {
         if let Some(control) = &self.control {

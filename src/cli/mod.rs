@@ -3,6 +3,8 @@
 //! In: arguments. Out: data on standard output, messages on standard error, and an exit code: 0 done, 1 failed while running, 2 wrong usage or
 //! configuration. Not here: what a gateway does.
 
+mod demo;
+mod health;
 mod run;
 
 use std::net::SocketAddr;
@@ -22,6 +24,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start a gateway with three services and traffic, to look at.
+    Demo(demo::DemoArguments),
     /// Run the gateway.
     Run(RunArguments),
     /// Report every mistake in a configuration, as file:line:column.
@@ -40,6 +44,12 @@ enum Command {
         /// A header of the request, as 'name: value'.
         #[arg(short = 'H', long = "header")]
         headers: Vec<String>,
+    },
+    /// Exit with 0 if a running gateway is ready.
+    Health {
+        /// Its admin plane.
+        #[arg(long, default_value = "http://127.0.0.1:9901")]
+        admin: String,
     },
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
@@ -68,6 +78,8 @@ const WRONG: u8 = 2;
 #[must_use]
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Health { admin } => health::health(&admin),
         Command::Run(arguments) => run::run(&arguments),
         Command::Check { file } => check(file),
         Command::Explain { file, method, url, headers } => explain_route(file, &method, &url, &headers),

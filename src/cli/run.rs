@@ -46,8 +46,7 @@ fn one_upstream(to: &str, arguments: &RunArguments) -> String {
 
 /// Blocks until the gateway has drained.
 pub(super) fn until_signalled(gateway: Gateway) -> ExitCode {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return ExitCode::from(FAILED) };
-    if runtime.block_on(wait(&gateway)).is_err() {
+    if !matches!(block_on(ended_by_signal(&gateway)), Some(Ok(()))) {
         return ExitCode::from(FAILED);
     }
     std::thread::spawn(end_at_next_signal);
@@ -55,7 +54,8 @@ pub(super) fn until_signalled(gateway: Gateway) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn wait(gateway: &Gateway) -> std::io::Result<()> {
+/// Does what signals say, until one of them says to end.
+pub(super) async fn ended_by_signal(gateway: &Gateway) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -72,8 +72,7 @@ async fn wait(gateway: &Gateway) -> std::io::Result<()> {
 
 /// A second signal means now.
 fn end_at_next_signal() {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
+    block_on(async {
         let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
         tokio::select! {
             _ = terminate.recv() => {}
@@ -81,4 +80,10 @@ fn end_at_next_signal() {
         }
         std::process::exit(i32::from(FAILED));
     });
+}
+
+/// Runs a command's own waiting; none where there is no runtime to be had.
+pub(super) fn block_on<F: Future>(work: F) -> Option<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    Some(runtime.block_on(work))
 }

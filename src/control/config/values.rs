@@ -46,7 +46,8 @@ impl Serialize for Span {
     }
 }
 
-fn parse_span(text: &str) -> Option<Duration> {
+/// Reads a duration as the configuration writes it.
+pub(crate) fn parse_span(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -1,0 +1,30 @@
+//! `pellucid health`: whether a running gateway is ready, for container health checks.
+//!
+//! In: the URL of an admin plane. Out: exit code 0 or 1, and why not on standard error.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{FAILED, complain, run};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) fn health(admin: &str) -> ExitCode {
+    let url = format!("{}/readyz", admin.trim_end_matches('/'));
+    let answer = run::block_on(async {
+        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+        client.get(&url).send().await
+    });
+    match answer {
+        Some(Ok(response)) if response.status().is_success() => ExitCode::SUCCESS,
+        Some(Ok(response)) => {
+            complain(&[format!("{url}: {}", response.status())]);
+            ExitCode::from(FAILED)
+        }
+        Some(Err(error)) => {
+            complain(&[format!("{url}: {error}")]);
+            ExitCode::from(FAILED)
+        }
+        None => ExitCode::from(FAILED),
+    }
+}

@@ -1,0 +1,220 @@
+//! The real OpenTelemetry Collector, Jaeger and Prometheus, from the files that the local stack mounts.
+//!
+//! `tests/install` has put the binaries into the cache; a test that needs one and does not find it fails with that advice.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::{free_port, get, temp_dir, wait_for};
+
+/// A program that is killed with its handle.
+pub struct Server {
+    child: Child,
+}
+
+impl Server {
+    pub fn spawn(command: &mut Command, log: &Path) -> Self {
+        let log = std::fs::File::create(log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
+        Server { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")) }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The path of a tool that `tests/install` provides.
+pub fn tool(name: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
+    let path = cache.join("pellucid/bin").join(name);
+    assert!(path.exists(), "{} is missing: run tests/install", path.display());
+    path
+}
+
+/// A Collector that runs the shipped configuration and writes what it took to files.
+pub struct Collector {
+    _server: Server,
+    pub grpc: u16,
+    pub http: u16,
+    pub dir: PathBuf,
+}
+
+impl Collector {
+    /// `traces` and `metrics` are where it passes them on: Jaeger's OTLP port and Prometheus' OTLP URL, if there are any.
+    pub fn start(traces: Option<u16>, metrics: Option<u16>) -> Self {
+        let (grpc, http) = (free_port(), free_port());
+        Self::start_on(grpc, http, traces, metrics, temp_dir())
+    }
+
+    pub fn start_on(grpc: u16, http: u16, traces: Option<u16>, metrics: Option<u16>, dir: PathBuf) -> Self {
+        let health = free_port();
+        let file = |name: &str| dir.join(name).into_os_string();
+        let mut command = Command::new(tool("otelcol-0.159.0"));
+        command.arg("--config").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/otel-collector/config.yaml"));
+        command.env("OTLP_GRPC_ENDPOINT", format!("127.0.0.1:{grpc}")).env("OTLP_HTTP_ENDPOINT", format!("127.0.0.1:{http}"));
+        command.env("HEALTH_ENDPOINT", format!("127.0.0.1:{health}"));
+        command.env("TRACES_FILE", file("traces.jsonl")).env("METRICS_FILE", file("metrics.jsonl")).env("LOGS_FILE", file("logs.jsonl"));
+        command.env("TRACES_ENDPOINT", format!("127.0.0.1:{}", traces.unwrap_or(1)));
+        command.env("METRICS_ENDPOINT", format!("http://127.0.0.1:{}/api/v1/otlp/v1/metrics", metrics.unwrap_or(1)));
+        let server = Server::spawn(&mut command, &dir.join("collector.log"));
+        wait_for("the Collector", || std::net::TcpStream::connect(("127.0.0.1", health)).ok());
+        wait_for("the Collector's health", || (get(([127, 0, 0, 1], health).into(), "/").status == 200).then_some(()));
+        Collector { _server: server, grpc, http, dir }
+    }
+
+    /// The `telemetry.otlp` section that leads here.
+    pub fn otlp(&self) -> String {
+        format!("otlp: {{ endpoint: 'http://127.0.0.1:{}' }}", self.grpc)
+    }
+
+    /// All spans in the traces file.
+    pub fn spans(&self) -> Vec<Span> {
+        let text = std::fs::read_to_string(self.dir.join("traces.jsonl")).unwrap_or_default();
+        let requests = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        requests.flat_map(|request| spans_of(&request)).collect()
+    }
+
+    /// The span that satisfies `wanted`, once it is there.
+    pub fn span(&self, what: &str, wanted: impl Fn(&Span) -> bool) -> Span {
+        wait_for(what, || self.spans().into_iter().find(&wanted))
+    }
+
+    pub fn lines(&self, file: &str) -> String {
+        std::fs::read_to_string(self.dir.join(file)).unwrap_or_default()
+    }
+}
+
+/// A span as the Collector wrote it, with the resource it came from.
+#[derive(Debug, Clone)]
+pub struct Span {
+    pub json: serde_json::Value,
+    pub resource: serde_json::Value,
+}
+
+impl Span {
+    pub fn text(&self, key: &str) -> &str {
+        self.json[key].as_str().unwrap_or("")
+    }
+
+    /// The value of an attribute, whatever its type.
+    pub fn attribute(&self, key: &str) -> Option<&serde_json::Value> {
+        attribute(&self.json["attributes"], key)
+    }
+
+    /// OTLP's JSON writes 64-bit numbers as text.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        let value = self.attribute(key)?;
+        value.as_f64().or_else(|| value.as_str()?.parse().ok())
+    }
+
+    pub fn string(&self, key: &str) -> Option<String> {
+        Some(self.attribute(key)?.as_str()?.to_owned())
+    }
+
+    pub fn kind(&self) -> i64 {
+        self.json["kind"].as_i64().unwrap_or(0)
+    }
+}
+
+pub fn attribute<'j>(attributes: &'j serde_json::Value, key: &str) -> Option<&'j serde_json::Value> {
+    let pair = attributes.as_array()?.iter().find(|pair| pair["key"] == key)?;
+    pair["value"].as_object()?.values().next()
+}
+
+fn spans_of(request: &serde_json::Value) -> Vec<Span> {
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let mut spans = Vec::new();
+    for resource_spans in list(&request["resourceSpans"]) {
+        for scope_spans in list(&resource_spans["scopeSpans"]) {
+            spans.extend(list(&scope_spans["spans"]).into_iter().map(|json| Span { json, resource: resource_spans["resource"].clone() }));
+        }
+    }
+    spans
+}
+
+/// Jaeger with its query API.
+pub struct Jaeger {
+    _server: Server,
+    pub otlp: u16,
+    pub query: u16,
+}
+
+impl Jaeger {
+    pub fn start() -> Self {
+        let (otlp, query) = (free_port(), free_port());
+        let local = |port: u16| format!("127.0.0.1:{port}");
+        let mut command = Command::new(tool("jaeger-1.62.0"));
+        command.args([
+            format!("--collector.otlp.grpc.host-port={}", local(otlp)),
+            format!("--collector.otlp.http.host-port={}", local(free_port())),
+            format!("--query.http-server.host-port={}", local(query)),
+            format!("--query.grpc-server.host-port={}", local(free_port())),
+            format!("--collector.grpc-server.host-port={}", local(free_port())),
+            format!("--collector.http-server.host-port={}", local(free_port())),
+            format!("--admin.http.host-port={}", local(free_port())),
+            format!("--processor.jaeger-compact.server-host-port={}", local(free_port())),
+            format!("--processor.jaeger-binary.server-host-port={}", local(free_port())),
+            format!("--processor.zipkin-compact.server-host-port={}", local(free_port())),
+            format!("--http-server.host-port={}", local(free_port())),
+        ]);
+        let server = Server::spawn(&mut command, &temp_dir().join("jaeger.log"));
+        wait_for("Jaeger", || std::net::TcpStream::connect(("127.0.0.1", query)).ok());
+        Jaeger { _server: server, otlp, query }
+    }
+
+    /// The spans of a trace, once there are `count` of them.
+    pub fn trace(&self, trace_id: &str, count: usize) -> Vec<serde_json::Value> {
+        wait_for("the trace in Jaeger", || {
+            let answer = get(([127, 0, 0, 1], self.query).into(), &format!("/api/traces/{trace_id}"));
+            let spans = serde_json::from_slice::<serde_json::Value>(&answer.body).ok()?["data"][0]["spans"].as_array()?.clone();
+            (spans.len() >= count).then_some(spans)
+        })
+    }
+}
+
+/// Prometheus that scrapes one target, with exemplars and an OTLP receiver.
+pub struct Prometheus {
+    _server: Server,
+    pub port: u16,
+}
+
+impl Prometheus {
+    pub fn start(target: Option<std::net::SocketAddr>) -> Self {
+        let (dir, port) = (temp_dir(), free_port());
+        let targets = target.map_or_else(String::new, |target| format!("'{target}'"));
+        let config = format!(
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs: [{{ job_name: pellucid, static_configs: [{{ targets: [{targets}] }}] }}]\notlp: {{ translation_strategy: UnderscoreEscapingWithSuffixes }}\n"
+        );
+        std::fs::write(dir.join("prometheus.yml"), config).unwrap();
+        let mut command = Command::new(tool("prometheus-0.315.0"));
+        command.args([
+            format!("--config.file={}", dir.join("prometheus.yml").display()),
+            format!("--storage.tsdb.path={}", dir.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+            "--web.enable-otlp-receiver".to_owned(),
+            "--enable-feature=exemplar-storage,native-histograms".to_owned(),
+        ]);
+        let server = Server::spawn(&mut command, &dir.join("prometheus.log"));
+        wait_for("Prometheus", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Prometheus { _server: server, port }
+    }
+
+    /// The answer of the query API, once it holds something.
+    pub fn query(&self, path: &str) -> serde_json::Value {
+        wait_for(&format!("Prometheus to answer {path}"), || {
+            let answer = get(([127, 0, 0, 1], self.port).into(), path);
+            let data = serde_json::from_slice::<serde_json::Value>(&answer.body).ok()?["data"].take();
+            let found = data["result"].as_array().or_else(|| data.as_array()).is_some_and(|list| !list.is_empty());
+            found.then_some(data)
+        })
+    }
+}
