@@ -114,6 +114,8 @@ impl Gateway {
         };
         let (control, settings) = Control::start(source, clock.clone(), workers, instance)?;
         let ledger = Arc::new(Ledger::default());
+        let runtime = plane::runtime().map_err(|error| StartError::Io(format!("the control plane has no runtime: {error}")))?;
+        let entered = runtime.enter();
         let exports = if traced { tracing_setup::install(&settings, &ledger) } else { tracing_setup::Exports::default() };
         let start = tracing::info_span!("gateway.start", workers);
         let _entered = start.enter();
@@ -130,14 +132,16 @@ impl Gateway {
         let threads =
             start_workers(parts, &control).map_err(|error| StartError::Io(format!("a worker thread cannot be started: {error}")))?;
         let ready = Arc::new(AtomicBool::new(true));
-        let plane = plane::Plane::start(plane::Parts {
+        drop(entered);
+        let parts = plane::Parts {
             admin: Admin { control: Arc::clone(&control), telemetry: telemetry.clone(), ready: Arc::clone(&ready) },
             socket: admin_socket,
             senders,
             metrics: metrics_outbox.map(|outbox| (outbox, settings.resource.clone(), settings.push_interval)),
             exports,
-        })
-        .map_err(|error| StartError::Io(format!("the control plane cannot be started: {error}")))?;
+        };
+        let plane =
+            plane::Plane::start(runtime, parts).map_err(|error| StartError::Io(format!("the control plane cannot be started: {error}")))?;
         for (listener, address) in config.listeners.iter().zip(&listeners) {
             tracing::info!(listener = %listener.name.value, %address, "listening");
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::admin::{self, Admin};
@@ -41,11 +42,11 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
+    /// The runtime is made before, because exporters are built in its context.
+    pub(crate) fn start(runtime: Runtime, parts: Parts) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let control = Arc::clone(&parts.admin.control);
         let telemetry = parts.admin.telemetry.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("pellucid-ctl".to_owned()).spawn(move || runtime.block_on(run(parts, stopped)))?;
         Ok(Plane { control, telemetry, stop, thread })
     }
@@ -63,6 +64,11 @@ impl Plane {
         let _ = self.stop.send(());
         let _ = self.thread.join();
     }
+}
+
+/// The runtime that a control plane runs on.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 async fn run(parts: Parts, stopped: oneshot::Receiver<()>) {

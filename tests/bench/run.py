@@ -32,12 +32,9 @@ LIMITS = {"pellucid-off": 0.92, "pellucid-on": 1.05, "idle_rss_mb": 20, "ready_m
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-    "Accept-Language": "en-GB,en;q=0.7,de;q=0.3",
-    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Accept-Language": "en-GB,en;q=0.7,de;q=0.3", "Accept-Encoding": "gzip, deflate, br, zstd",
     "Cookie": "session=" + "0123456789abcdef" * 8 + "; theme=dark; consent=1",
-    "Referer": "http://shop.example/catalogue/page/2",
-    "Cache-Control": "max-age=0",
-    "Sec-Fetch-Mode": "navigate",
+    "Cache-Control": "max-age=0", "Sec-Fetch-Mode": "navigate",
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 }
 # Name: body bytes of an answer, headers of a request, headers of an answer.
@@ -53,6 +50,11 @@ class Failed(Exception):
 
 
 # Processes.
+
+
+def folder_of(stack: ExitStack) -> Path:
+    """A folder that goes away with the stack."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pellucid-bench-")))
 
 
 def free_port() -> int:
@@ -75,10 +77,10 @@ def stop(process: subprocess.Popen) -> None:
     process.poll()
 
 
-def spawn(stack: ExitStack, command: list, log: Path | None, cpu: int | None = None) -> subprocess.Popen:
+def spawn(stack: ExitStack, command: list, log: Path | None, on: int | None = None) -> subprocess.Popen:
     """Starts a command, on one CPU if asked, until the stack closes. Settings of OpenTelemetry do not leak in."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "PELLUCID_"))}
-    pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+    pinned = [] if on is None else ["taskset", "-c", str(on)]
     with open(log or os.devnull, "wb") as output:
         process = subprocess.Popen(
             [*pinned, *map(str, command)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -122,35 +124,25 @@ def listens(port: int) -> bool:
 # CPU time.
 
 
-@dataclass
-class Usage:
-    """CPU time of a session of processes, from its start."""
-
-    nanos: int = 0
-    user: int = 0
-    system: int = 0
-
-    def since(self, before: "Usage") -> tuple[float, float]:
-        """Nanoseconds, and the user part of them. Run time is exact but forgets threads that ended, ticks do not."""
-        nanos, user, system = self.nanos - before.nanos, self.user - before.user, self.system - before.system
-        total = max(nanos, (user + system - 2) * TICK_NANOS)
-        return total, total * user / max(user + system, 1)
-
-
-def usage(session: int) -> Usage:
-    """Sums all threads of all processes of a session."""
-    total = Usage()
+def cpu(session: int) -> tuple[int, int, int]:
+    """Nanoseconds, user ticks and system ticks of all threads of all processes of a session, from its start."""
+    nanos = user = system = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
             fields = (process / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) != session:
-                continue
-            total.user += int(fields[11])
-            total.system += int(fields[12])
-            total.nanos += sum(int(task.read_text().split()[0]) for task in process.glob("task/*/schedstat"))
+            if int(fields[3]) == session:
+                user, system = user + int(fields[11]), system + int(fields[12])
+                nanos += sum(int(task.read_text().split()[0]) for task in process.glob("task/*/schedstat"))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return total
+    return nanos, user, system
+
+
+def cpu_between(before: tuple, after: tuple) -> tuple[float, float]:
+    """Nanoseconds, and the user part of them. Nanoseconds are exact but forget threads that ended; ticks do not."""
+    nanos, user, system = (late - early for early, late in zip(before, after))
+    total = max(nanos, (user + system - 2) * TICK_NANOS)
+    return total, total * user / max(user + system, 1)
 
 
 # Contenders.
@@ -199,44 +191,22 @@ def origin_command(folder: Path, port: int, shape: str) -> list:
 
 def haproxy(ground: Ground) -> list:
     """HTTP mode, one thread, nothing logged."""
-    config = ground.file("haproxy.cfg", f"""\
-global
-    nbthread 1
-    maxconn 4096
-defaults
-    mode http
-    option http-keep-alive
-    http-reuse always
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-    timeout http-keep-alive 60s
-listen bench
-    bind 127.0.0.1:{ground.port} backlog 4096
-    server origin 127.0.0.1:{ground.origin}
-""")
+    timeouts = "".join(f" timeout {kind} 60s\n" for kind in ("connect", "client", "server", "http-keep-alive"))
+    config = ground.file("haproxy.cfg", (
+        f"global\n nbthread 1\n maxconn 4096\ndefaults\n mode http\n option http-keep-alive\n http-reuse always\n{timeouts}"
+        f"listen bench\n bind 127.0.0.1:{ground.port} backlog 4096\n server origin 127.0.0.1:{ground.origin}\n"
+    ))
     return ["haproxy", "-db", "-f", config]
 
 
 def nginx_proxy(ground: Ground) -> list:
     """One worker that keeps its upstream connections."""
-    http = f"""\
-  upstream origin {{
-    server 127.0.0.1:{ground.origin};
-    keepalive {max(128, ground.options.connections)};
-    keepalive_requests 1000000000;
-    keepalive_timeout 600s;
-  }}
-  server {{
-    listen 127.0.0.1:{ground.port} backlog=4096;
-    location / {{
-      proxy_pass http://origin;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_max_temp_file_size 0;
-    }}
-  }}
-"""
+    http = (
+        f"  upstream origin {{\n    server 127.0.0.1:{ground.origin};\n    keepalive {max(128, ground.options.connections)};\n"
+        f"    keepalive_requests 1000000000;\n    keepalive_timeout 600s;\n  }}\n"
+        f"  server {{\n    listen 127.0.0.1:{ground.port} backlog=4096;\n    location / {{\n      proxy_pass http://origin;\n"
+        f'      proxy_http_version 1.1;\n      proxy_set_header Connection "";\n      proxy_max_temp_file_size 0;\n    }}\n  }}\n'
+    )
     return nginx(ground.folder, "proxy", "worker_processes 1;", http)
 
 
@@ -338,8 +308,8 @@ def load(port: int, seconds: int, options: argparse.Namespace) -> Sample:
     return Sample(int(done[1]), errors, float(rate[1]), milliseconds)
 
 
-def read_account(port: int) -> dict:
-    """What became of every item, once nothing is queued or a while has passed; the books must be in order."""
+def read_account(port: int, requests: int) -> dict:
+    """What became of every item, once nothing is queued or a while has passed; each request must be two spans, and all accounted for."""
     for _ in range(20):
         signals = json.loads(fetch(port, "/api/v1/telemetry")[1])["signals"]
         if signals["traces"]["queued"] == 0:
@@ -349,8 +319,8 @@ def read_account(port: int) -> dict:
         settled = account["exported"] + account["rejected"] + sum(account["dropped"].values()) + account["queued"]
         if account["produced"] != settled:
             raise Failed(f"the account of {name} does not add up: {account}")
-    if signals["traces"]["exported"] == 0:
-        raise Failed(f"no span was exported: {signals['traces']}")
+    if signals["traces"]["exported"] == 0 or signals["traces"]["produced"] < 2 * requests:
+        raise Failed(f"not every one of {requests} requests was traced: {signals['traces']}")
     return signals
 
 
@@ -358,36 +328,34 @@ def measure(name: str, origin: int, options: argparse.Namespace) -> Sample:
     """A fresh proxy, a second to warm up, and a measured run. What it still exports afterwards counts too."""
     size = SHAPES[options.shape][0]
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pellucid-bench-")))
-        ground = Ground(folder, options, origin, stack)
-        log = folder / "proxy.log"
+        ground = Ground(folder_of(stack), options, origin, stack)
+        log = ground.folder / "proxy.log"
         process = spawn(stack, CONTENDERS[name][1](ground), log, PROXY_CPU)
         wait_for(name, lambda: fetch(ground.port) == (200, b"x" * size), process, log)
         load(ground.port, 1, options)
         time.sleep(0.5)
-        before = usage(process.pid)
+        before = cpu(process.pid)
         sample = load(ground.port, options.seconds, options)
         time.sleep(0.5)
-        nanos, user = usage(process.pid).since(before)
+        nanos, user = cpu_between(before, cpu(process.pid))
         sample.cpu_us, sample.user_us = nanos / sample.requests / 1000, user / sample.requests / 1000
         if name == "pellucid-on":
-            sample.account = read_account(ground.admin)
+            sample.account = read_account(ground.admin, sample.requests)
     return sample
 
 
 def start_once(origin: int, options: argparse.Namespace, linger: float) -> tuple[float, float]:
     """Milliseconds from the start to the first 200 of /readyz, and megabytes of memory after a while."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pellucid-bench-")))
-        ground = Ground(folder, options, origin, stack)
-        command, log = pellucid_off(ground, workers=2), folder / "proxy.log"
+        ground = Ground(folder_of(stack), options, origin, stack)
+        command, log = pellucid_off(ground, workers=2), ground.folder / "proxy.log"
         started = time.monotonic()
         process = spawn(stack, command, log)
         wait_for("pellucid", lambda: fetch(ground.admin, "/readyz")[0] == 200, process, log, pause=0.001)
         ready = (time.monotonic() - started) * 1000
         time.sleep(max(0.0, linger - ready / 1000))
         status = Path(f"/proc/{process.pid}/status").read_text()
-        return ready, int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+        return ready, int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024 / 1_000_000
 
 
 def measure_process(origin: int, options: argparse.Namespace) -> dict:
@@ -404,7 +372,7 @@ def measure_all(names: list, options: argparse.Namespace) -> tuple[dict, dict | 
     """All rounds; each begins with another contender."""
     samples = {name: [] for name in names}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pellucid-bench-")))
+        folder = folder_of(stack)
         port, log = free_port(), folder / "origin.log"
         process = spawn(stack, origin_command(folder, port, options.shape), log, LOAD_CPU)
         wait_for("the origin", lambda: fetch(port)[0] == 200, process, log)
@@ -421,24 +389,25 @@ def measure_all(names: list, options: argparse.Namespace) -> tuple[dict, dict | 
 # Reporting.
 
 
+def add_up(accounts: list) -> dict:
+    """One account of several."""
+    total = {key: sum(account[key] for account in accounts) for key in ("produced", "exported", "rejected", "queued")}
+    reasons = {reason for account in accounts for reason in account["dropped"]}
+    return total | {"dropped": {reason: sum(account["dropped"].get(reason, 0) for account in accounts) for reason in sorted(reasons)}}
+
+
 def summarize(samples: dict) -> dict:
     """Medians, and ratios to HAProxy within each round."""
     rows = {}
     for name, rounds in samples.items():
-        def middle(key: str, digits: int) -> float:
-            return round(statistics.median(getattr(sample, key) for sample in rounds), digits)
-
-        row = {"cpu_us": middle("cpu_us", 2), "user_us": middle("user_us", 2), "requests_per_second": middle("per_second", 0)}
-        row |= {"p99_ms": middle("p99_ms", 2), "requests": sum(sample.requests for sample in rounds)}
-        row["errors"] = sum(sample.errors for sample in rounds)
+        keys = ("cpu_us", "user_us", "per_second", "p99_ms")
+        row = {key: round(statistics.median(getattr(sample, key) for sample in rounds), 2) for key in keys}
+        row |= {key: sum(getattr(sample, key) for sample in rounds) for key in ("requests", "errors")}
         ratios = [own.cpu_us / other.cpu_us for own, other in zip(rounds, samples.get("haproxy", ()))]
         if ratios:
             row["ratio"], row["ratio_min"], row["ratio_max"] = (round(f(ratios), 3) for f in (statistics.median, min, max))
-        accounts = [sample.account["traces"] for sample in rounds if sample.account]
-        if accounts:
-            row["spans"] = {key: sum(account[key] for account in accounts) for key in ("produced", "exported", "rejected", "queued")}
-            row["spans"]["dropped"] = sum(sum(account["dropped"].values()) for account in accounts)
-            row["dropped"] = [{name: account["dropped"] for name, account in sample.account.items()} for sample in rounds]
+        if accounts := [sample.account for sample in rounds if sample.account]:
+            row["telemetry"] = {kind: add_up([account[kind] for account in accounts]) for kind in accounts[0]}
         rows[name] = row
     return rows
 
@@ -459,23 +428,23 @@ def table(rows: dict, own: dict | None, options: argparse.Namespace) -> str:
         ratio = f"{row['ratio']:.2f} ({row['ratio_min']:.2f}–{row['ratio_max']:.2f})" if "ratio" in row else "–"
         lines.append(
             f"| {name}{' **(errors)**' if row['errors'] else ''} | {CONTENDERS[name][0]} | {row['cpu_us']:.1f} | {row['user_us']:.1f} "
-            f"| {ratio} | {row['requests_per_second']:.0f} | {row['p99_ms']:.2f} |"
+            f"| {ratio} | {row['per_second']:.0f} | {row['p99_ms']:.2f} |"
         )
         if row["errors"]:
             notes.append(f"{name}: {row['errors']} errors in {row['requests']} requests: its figures do not count.")
-        if "spans" in row:
-            spans = row["spans"]
-            notes.append(
-                f"{name}, warm-up included: {spans['produced']} spans produced, {spans['exported']} exported, {spans['rejected']} rejected, "
-                f"{spans['dropped']} dropped, {spans['queued']} still queued; the identity held in every round."
-            )
+        for kind, account in row.get("telemetry", {}).items():
+            if account["produced"]:
+                dropped = ", ".join(f"{count} ({reason})" for reason, count in account["dropped"].items()) or "0"
+                told = ", ".join(f"{account[key]} {key}" for key in ("produced", "exported", "rejected", "queued"))
+                notes.append(f"{name}, {kind}: {told}, dropped: {dropped}.")
     if own:
         notes.append(f"Pellucid idle: {own['idle_rss_mb']} MB resident; {own['ready_ms']} ms from start to ready; binary {own['binary_mb']} MB.")
     notes.append(
         f"Medians of {options.rounds} interleaved rounds of {options.seconds} s, one core, {options.connections} connections, shape "
         f"`{options.shape}` ({SHAPES[options.shape][0]}-byte body), HAProxy {version(['haproxy', '-v'], r'version ([0-9.]+)')}, "
         f"nginx {version(['nginx', '-v'], r'nginx/([0-9.]+)')}. Made by `tests/bench/run.py --rounds {options.rounds} "
-        f"--seconds {options.seconds} --connections {options.connections} --shape {options.shape}`."
+        f"--seconds {options.seconds} --connections {options.connections} --shape {options.shape}"
+        f"{' --peer target/peer/release/axum-reqwest' if 'axum-reqwest' in rows else ''}`."
     )
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
 
@@ -515,15 +484,22 @@ def chosen(options: argparse.Namespace) -> list[str]:
     return names
 
 
+def count(text: str) -> int:
+    """A number that is at least 1."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, default=Path("target/dist/pellucid"), help="Pellucid (default: %(default)s)")
     parser.add_argument("--peer", type=Path, help="the axum and reqwest proxy; left out without it")
     parser.add_argument("--collector", type=Path, default=CACHE / "pellucid/bin/otelcol-0.159.0", help="an OpenTelemetry Collector")
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--seconds", type=int, default=5, help="of one measurement")
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--rounds", type=count, default=6)
+    parser.add_argument("--seconds", type=count, default=5, help="of one measurement")
+    parser.add_argument("--connections", type=count, default=64)
     parser.add_argument("--shape", choices=SHAPES, default="small", help="of requests and answers (default: small, 512 bytes)")
     parser.add_argument("--only", help=f"some of {', '.join(CONTENDERS)}")
     parser.add_argument("--markdown", type=Path, help="a file with a marker, to write the table to")
@@ -534,7 +510,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """0: done; 1: errors, or a limit that does not hold; 2: it could not be measured."""
     options = arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     try:
         samples, own = measure_all(chosen(options), options)
     except (Failed, OSError, HTTPException, subprocess.SubprocessError) as error:

@@ -15,3 +15,6 @@ mod signals;
 mod streaming;
 mod tidy;
 mod traces;
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;

@@ -134,6 +134,16 @@ impl Client {
         self.buffer.drain(..length).collect()
     }
 
+    /// Takes what there is and throws it away; zero where the connection ended.
+    pub fn skip(&mut self) -> usize {
+        if self.buffer.is_empty() && !self.fill() {
+            return 0;
+        }
+        let count = self.buffer.len();
+        self.buffer.clear();
+        count
+    }
+
     pub fn read_line(&mut self) -> String {
         loop {
             if let Some(at) = find(&self.buffer, b"\r\n") {

@@ -24,7 +24,10 @@ impl Pellucid {
     }
 
     pub fn start_with(rest: &str, environment: &[(&str, &str)]) -> Self {
-        Self::start_config(&format!("listeners: [{{ name: public, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: 127.0.0.1:0 }}\n{rest}"), environment)
+        Self::start_config(
+            &format!("listeners: [{{ name: public, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: 127.0.0.1:0 }}\n{rest}"),
+            environment,
+        )
     }
 
     /// Starts from a whole configuration.
