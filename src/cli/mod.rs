@@ -58,7 +58,7 @@ enum Command {
 #[derive(Args)]
 struct RunArguments {
     /// The configuration file.
-    #[arg(long, short, conflicts_with_all = ["to", "listen"], required_unless_present = "to")]
+    #[arg(long, short, conflicts_with_all = ["to", "listen", "admin"], required_unless_present = "to")]
     config: Option<PathBuf>,
     /// Without a file: the one upstream, such as http://127.0.0.1:3000.
     #[arg(long)]

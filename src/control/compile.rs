@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::config::environment::{self, BadVariable, Lookup};
 use super::config::problem::{Mark, Problems, nearest};
-use super::config::schema::{self, Config, Propagator, TraceContext};
+use super::config::schema::{self, Config, Propagation, Propagator, TraceContext};
 use super::config::values::LogPlace;
 use crate::base::limits::ROUTES_MAX;
 use crate::proxy::snapshot::{ListenerLimits, ListenerPolicy, Network, Sampling, Snapshot, TracePolicy, Upstream};
@@ -128,16 +128,13 @@ fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerPolicy> {
             problems.add(listener.bind.mark, format!("found the address {address}, which the admin plane has"));
         }
     }
-    let propagation = &config.telemetry.propagation;
-    let baggage = propagation.extract.contains(&Propagator::Baggage) && propagation.inject.contains(&Propagator::Baggage);
-    let extracts = propagation.extract.contains(&Propagator::TraceContext);
-    config.listeners.iter().map(|listener| listener_policy(listener, baggage, extracts, problems)).collect()
+    config.listeners.iter().map(|listener| listener_policy(listener, &config.telemetry.propagation, problems)).collect()
 }
 
-fn listener_policy(listener: &schema::Listener, baggage: bool, extracts: bool, problems: &mut Problems) -> ListenerPolicy {
+fn listener_policy(listener: &schema::Listener, propagation: &Propagation, problems: &mut Problems) -> ListenerPolicy {
     let default = if listener.bind.value.ip().is_loopback() { TraceContext::Continue } else { TraceContext::Restart };
     let trace = match listener.trace_context.unwrap_or(default) {
-        _ if !extracts => TracePolicy::Ignore,
+        _ if !propagation.extract.contains(&Propagator::TraceContext) => TracePolicy::Ignore,
         TraceContext::Continue => TracePolicy::Continue,
         TraceContext::Restart => TracePolicy::Restart,
         TraceContext::Ignore => TracePolicy::Ignore,
@@ -152,7 +149,8 @@ fn listener_policy(listener: &schema::Listener, baggage: bool, extracts: bool, p
     let limits = &listener.limits;
     ListenerPolicy {
         trace,
-        baggage,
+        baggage: propagation.extract.contains(&Propagator::Baggage) && propagation.inject.contains(&Propagator::Baggage),
+        inject_trace: propagation.inject.contains(&Propagator::TraceContext),
         forwarded: ForwardedPolicy {
             x_forwarded: listener.forwarded.x_forwarded,
             forwarded: listener.forwarded.rfc7239,

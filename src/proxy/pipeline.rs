@@ -111,13 +111,12 @@ impl Pipeline {
         endpoint: &std::sync::Arc<Endpoint>,
         request: &mut Request,
     ) -> Result<Response, Failure> {
-        let parent = exchange.open_attempt();
+        let traceparent = exchange.open_attempt().encode();
         let deadline = exchange.deadline;
-        let queue_deadline = self.worker.clock.now().after(endpoint.limits.connect_timeout).min(deadline);
         let (record, alarm) = exchange.record_and_alarm();
         let attempt = record.last_attempt().expect("opened above");
         attempt.endpoint = endpoint.id;
-        let lease = self.worker.pools.lease(endpoint, alarm, attempt, queue_deadline).await?;
+        let lease = self.worker.pools.lease(endpoint, alarm, attempt, deadline).await?;
         attempt.reused = lease.is_reused();
         let leg = Rc::clone(lease.leg());
         let onward = Onward {
@@ -125,8 +124,8 @@ impl Pipeline {
             client: exchange.peer.address.ip(),
             trusted: exchange.policy().trust.iter().any(|network| network.contains(exchange.peer.address.ip())),
             policy: exchange.policy().forwarded,
-            traceparent: &parent.encode(),
-            trace_state: &exchange.trace_state,
+            traceparent: if exchange.policy().inject_trace { &traceparent } else { b"" },
+            trace_state: if exchange.policy().inject_trace { &exchange.trace_state } else { b"" },
             baggage: &exchange.baggage,
             request,
         };
@@ -137,6 +136,7 @@ impl Pipeline {
             limits: &endpoint.limits,
             method: &request.method,
             interim: request.interim.as_ref(),
+            request_idle_timeout: exchange.policy().limits.body_timeout,
             deadline,
         };
         let (record, alarm) = exchange.record_and_alarm();
@@ -190,7 +190,7 @@ impl Outbound {
         let record = exchange.record();
         record.answered = progress_at;
         record.status = response.status.as_u16();
-        if response.status.is_server_error() {
+        if response.status.is_server_error() && record.attempt_count > 0 {
             record.reason = Some(Reason::UpstreamStatus);
         }
         Outbound { status: response.status, headers: response.headers, body: response.body, exchange, progress_at }
@@ -208,7 +208,7 @@ impl Outbound {
     /// The next piece of the answer's body. Also moves what is left of the request's body.
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(Err(failure)) = self.poll_upload(context) {
-            self.exchange.fail(of_upstream(&failure));
+            self.exchange.record().reason = Some(of_upstream(&failure).reason);
             return Poll::Ready(Some(Err(BrokenOff)));
         }
         match self.body.poll_frame(context) {

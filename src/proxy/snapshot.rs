@@ -47,6 +47,8 @@ pub(crate) struct Upstream {
 pub(crate) struct ListenerPolicy {
     pub(crate) trace: TracePolicy,
     pub(crate) baggage: bool,
+    /// Trace context is written to upstreams.
+    pub(crate) inject_trace: bool,
     pub(crate) forwarded: ForwardedPolicy,
     pub(crate) trust: Vec<Network>,
     /// Answers carry the trace id.

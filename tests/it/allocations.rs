@@ -12,7 +12,7 @@ use crate::support::Client;
 use crate::support::origin::Origin;
 
 /// Counts what worker threads allocate while it is told to.
-pub struct Counting;
+pub(crate) struct Counting;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);

@@ -43,7 +43,8 @@ fn every_request_is_in_the_metrics_under_its_labels() {
         gateway.get(path);
     }
     ask(gateway.address, "BREW / HTTP/1.1\r\nHost: h\r\n\r\n");
-    let text = wait_for("the metrics", || Some(gateway.metrics()).filter(|text| text.contains("_OTHER")));
+    wait_for("all records", || (gateway.api("/api/v1/requests")["requests"].as_array()?.len() == 5).then_some(()));
+    let text = gateway.metrics();
     let line = |start: &str, parts: &[&str]| {
         let found = text.lines().find(|line| line.starts_with(start) && parts.iter().all(|part| line.contains(part)));
         found.unwrap_or_else(|| panic!("{start} {parts:?} in\n{text}")).rsplit(' ').next().unwrap().parse::<f64>().unwrap()

@@ -14,6 +14,10 @@ pub(crate) trait Decode: Sized {
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self>;
     /// Its JSON Schema.
     fn schema() -> Value;
+    /// What `null` stands for, where it is more than an absent key.
+    fn null() -> Option<Self> {
+        None
+    }
 }
 
 /// A value that remembers its place, for mistakes that only show later.
@@ -82,7 +86,7 @@ impl<'n> Fields<'n> {
     pub(crate) fn take<T: Decode>(&self, name: &str, default: Option<fn() -> T>, problems: &mut Problems) -> Option<T> {
         let found = self.pairs.iter().find(|(key, _)| matches!(&key.content, Content::Scalar(text) if text == name));
         match (found, default) {
-            (Some((_, node)), Some(default)) if node.content == Content::Null => Some(default()),
+            (Some((_, node)), Some(default)) if node.content == Content::Null => Some(T::null().unwrap_or_else(default)),
             (Some((_, node)), _) => T::decode(node, problems),
             (None, Some(default)) => Some(default()),
             (None, None) => {
@@ -151,6 +155,10 @@ impl<T: Decode> Decode for Option<T> {
 
     fn schema() -> Value {
         T::schema()
+    }
+
+    fn null() -> Option<Self> {
+        Some(None)
     }
 }
 

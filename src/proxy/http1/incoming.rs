@@ -64,7 +64,10 @@ impl Incoming {
                 Ok(Decoded::End) => return Poll::Ready(None),
                 Ok(Decoded::More) if closed => return Poll::Ready(self.end_with_connection()),
                 Ok(Decoded::More) => {}
-                Err(bad) => return Poll::Ready(Some(Err(Broken::Malformed(bad)))),
+                Err(bad) => {
+                    self.leg.spoil();
+                    return Poll::Ready(Some(Err(Broken::Malformed(bad))));
+                }
             }
             if let Err(error) = ready!(self.leg.poll_fill(context, self.room())) {
                 return Poll::Ready(Some(Err(Broken::Io(error))));

@@ -49,6 +49,8 @@ pub(crate) struct Leg {
     closed: Cell<bool>,
     /// A body is being read from here.
     reading: Cell<bool>,
+    /// What comes in cannot be told apart any more: nothing behind it may be read.
+    spoiled: Cell<bool>,
     /// The rest of a body that nobody read to its end.
     unread: RefCell<Option<Decoder>>,
     buffers: Rc<Buffers>,
@@ -94,6 +96,7 @@ impl Leg {
             output: RefCell::default(),
             closed: Cell::new(false),
             reading: Cell::new(false),
+            spoiled: Cell::new(false),
             unread: RefCell::default(),
             buffers,
         }
@@ -119,6 +122,15 @@ impl Leg {
     /// Ready when a read would tell something; takes no buffer.
     pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.borrow().poll_read_ready(context)
+    }
+
+    pub(crate) fn spoil(&self) {
+        self.spoiled.set(true);
+    }
+
+    /// No further request can come from here.
+    pub(crate) fn is_done_for(&self) -> bool {
+        self.spoiled.get() || self.closed.get()
     }
 
     pub(crate) fn set_reading(&self, reading: bool) {

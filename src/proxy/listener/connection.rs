@@ -35,6 +35,9 @@ pub(super) struct Connection {
     alarm: Alarm,
 }
 
+/// For logs only: nobody is there to be answered.
+const CLIENT_GONE: u16 = 499;
+
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -216,9 +219,13 @@ impl Connection {
     }
 
     async fn answer(&mut self, mut outbound: Outbound, asked: &Asked) -> Next {
+        if outbound.status == CLIENT_GONE {
+            outbound.finish(0, false);
+            return Next::Close;
+        }
         let unread = self.leg.is_being_read() || self.leg.has_unread();
         let persistent =
-            asked.persistent && !self.pipeline.worker.drain.has_begun() && !self.leg.is_closed() && (asked.swallows || !unread);
+            asked.persistent && !self.pipeline.worker.drain.has_begun() && !self.leg.is_done_for() && (asked.swallows || !unread);
         let status = outbound.status;
         let trace_id = outbound.exchange.policy().tell_trace_id.then(|| outbound.exchange.trace_id());
         let date = self.pipeline.worker.date();

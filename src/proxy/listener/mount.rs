@@ -27,6 +27,8 @@ use crate::proxy::http1::hop;
 use crate::proxy::message::{Body, Request};
 use crate::proxy::pipeline::{Outbound, Pipeline};
 use crate::proxy::worker::Stopwatch;
+use crate::telemetry::record::names;
+use crate::telemetry::record::reason::Reason;
 
 /// A request on its way to a worker.
 pub(crate) struct Job {
@@ -209,8 +211,13 @@ async fn stream(mut outbound: Outbound, answer: oneshot::Sender<http::Response<M
     let mut response = http::Response::new(MountedBody { frames: receiver, length, ended: length == Some(0) });
     *response.status_mut() = outbound.status;
     *response.headers_mut() = end_to_end(&outbound.headers);
+    if outbound.exchange.policy().tell_trace_id
+        && let Ok(trace_id) = http::HeaderValue::from_bytes(&outbound.exchange.trace_id().hex())
+    {
+        response.headers_mut().insert(names::HEADER_TRACE_ID, trace_id);
+    }
     if answer.send(response).is_err() {
-        outbound.client_gone(crate::telemetry::record::reason::Reason::ClientGone);
+        outbound.client_gone(Reason::ClientGone);
         return outbound.finish(0, false);
     }
     let mut sent = 0;
@@ -230,7 +237,7 @@ async fn stream(mut outbound: Outbound, answer: oneshot::Sender<http::Response<M
                 return outbound.finish(sent, false);
             }
             (Some(Ok(_)), Err(_)) => {
-                outbound.client_gone(crate::telemetry::record::reason::Reason::ClientGone);
+                outbound.client_gone(Reason::ClientGone);
                 return outbound.finish(sent, false);
             }
         }

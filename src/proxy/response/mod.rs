@@ -65,7 +65,8 @@ impl Wire<'_> {
         let keeps_length = framing == Framing::None && status != StatusCode::NO_CONTENT;
         let mut dated = false;
         for (name, value) in hop::end_to_end(headers) {
-            if *name == header::CONTENT_LENGTH && !keeps_length {
+            let ours = self.trace_id.is_some() && name.as_str() == names::HEADER_TRACE_ID;
+            if ours || *name == header::CONTENT_LENGTH && !keeps_length {
                 continue;
             }
             dated = dated || *name == header::DATE;

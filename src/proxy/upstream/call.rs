@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 
@@ -86,6 +87,8 @@ pub(crate) struct Call<'c> {
     pub(crate) limits: &'c Limits,
     pub(crate) method: &'c Method,
     pub(crate) interim: Option<&'c Interim>,
+    /// Between two pieces of the request's body.
+    pub(crate) request_idle_timeout: Duration,
     /// When the whole exchange must be over.
     pub(crate) deadline: Tick,
 }
@@ -142,7 +145,7 @@ impl Call<'_> {
         }
         let limit = match progress.sent_at {
             Some(sent_at) => sent_at.after(self.limits.first_byte_timeout),
-            None => progress.uploaded_at.after(self.limits.body_idle_timeout),
+            None => progress.uploaded_at.after(self.request_idle_timeout),
         };
         if alarm.poll_at(limit.min(self.deadline), context).is_pending() {
             return Poll::Pending;

@@ -11,13 +11,19 @@ use tokio::net::TcpStream;
 use super::Failure;
 use super::endpoint::Endpoint;
 use crate::base::alarm::Alarm;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Tick};
 use crate::telemetry::record::{Attempt, Phase};
 
-/// Opens a connection within the endpoint's connect timeout, name included.
-pub(super) async fn connect(endpoint: &Endpoint, clock: &Clock, alarm: &mut Alarm, attempt: &mut Attempt) -> Result<TcpStream, Failure> {
+/// Opens a connection within the endpoint's connect timeout, name included, and before `latest`.
+pub(super) async fn connect(
+    endpoint: &Endpoint,
+    clock: &Clock,
+    alarm: &mut Alarm,
+    attempt: &mut Attempt,
+    latest: Tick,
+) -> Result<TcpStream, Failure> {
     let began = clock.now();
-    let deadline = began.after(endpoint.limits.connect_timeout);
+    let deadline = began.after(endpoint.limits.connect_timeout).min(latest);
     let addresses = match endpoint.address {
         Some(address) => Addresses::One(address),
         None => {
@@ -26,6 +32,7 @@ pub(super) async fn connect(endpoint: &Endpoint, clock: &Clock, alarm: &mut Alar
             match looked_up {
                 Ok(Ok(found)) => Addresses::Many(found.collect()),
                 Ok(Err(error)) => return Err(Failure::Dns(error)),
+                Err(_late) if deadline == latest => return Err(Failure::ExchangeTimeout),
                 Err(_late) => return Err(Failure::Dns(io::ErrorKind::TimedOut.into())),
             }
         }
@@ -37,6 +44,7 @@ pub(super) async fn connect(endpoint: &Endpoint, clock: &Clock, alarm: &mut Alar
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Failure::ConnectTimeout),
         Ok(Err(error)) => Err(Failure::Connect(error)),
+        Err(_late) if deadline == latest => Err(Failure::ExchangeTimeout),
         Err(_late) => Err(Failure::ConnectTimeout),
     }
 }

@@ -64,8 +64,12 @@ impl Onward<'_> {
         }
         encode::framing_field(out, request.body.framing());
         self.write_forwarded(out);
-        encode::field(out, names::HEADER_TRACEPARENT.as_bytes(), self.traceparent);
-        for (name, value) in [(names::HEADER_TRACESTATE, self.trace_state), (names::HEADER_BAGGAGE, self.baggage)] {
+        let trace = [
+            (names::HEADER_TRACEPARENT, self.traceparent),
+            (names::HEADER_TRACESTATE, self.trace_state),
+            (names::HEADER_BAGGAGE, self.baggage),
+        ];
+        for (name, value) in trace {
             if !value.is_empty() {
                 encode::field(out, name.as_bytes(), value);
             }

@@ -35,6 +35,8 @@ pub(crate) struct Pools {
 }
 
 struct Pool {
+    /// Whose connections these are. A reload that changes its limits makes another one of the same id.
+    endpoint: Arc<Endpoint>,
     idle: Vec<Idle>,
     gauge: Arc<AtomicU64>,
     waiters: VecDeque<Rc<Waiter>>,
@@ -97,13 +99,13 @@ impl Pools {
         Rc::new(Pools { clock, buffers, pools: RefCell::default(), neighbours })
     }
 
-    /// A connection to `endpoint`, by `deadline` at the latest.
+    /// A connection to `endpoint`, by `latest` at the latest: queueing and connecting may take the connect timeout each.
     pub(crate) async fn lease(
         self: &Rc<Self>,
         endpoint: &Arc<Endpoint>,
         alarm: &mut Alarm,
         attempt: &mut Attempt,
-        deadline: Tick,
+        latest: Tick,
     ) -> Result<Lease, Failure> {
         if let Some(connection) = self.take_idle(endpoint) {
             return Ok(self.lend(endpoint, connection, true));
@@ -112,7 +114,7 @@ impl Pools {
             Ok(slot) => slot,
             Err(_) => {
                 let began = self.clock.now();
-                let granted = self.wait(endpoint, alarm, deadline).await;
+                let granted = self.wait(endpoint, alarm, latest).await;
                 attempt.phases.add(Phase::Queue, self.clock.now().since(began));
                 match granted? {
                     Grant::Slot(slot) => slot,
@@ -121,7 +123,7 @@ impl Pools {
             }
         };
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
-        let stream = connect(endpoint, &self.clock, alarm, attempt).await.inspect_err(|_| {
+        let stream = connect(endpoint, &self.clock, alarm, attempt, latest).await.inspect_err(|_| {
             endpoint.connect_failures.fetch_add(1, Ordering::Relaxed);
         })?;
         let leg = Rc::new(Leg::new(stream, Rc::clone(&self.buffers)));
@@ -154,9 +156,9 @@ impl Pools {
         Lease { pools: Rc::clone(self), endpoint: Arc::clone(endpoint), connection: Some(connection), reused, reusable: Cell::new(false) }
     }
 
-    fn take_idle(&self, endpoint: &Endpoint) -> Option<Connection> {
+    fn take_idle(&self, endpoint: &Arc<Endpoint>) -> Option<Connection> {
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.get_mut(&endpoint.id)?;
+        let pool = pool_of(&mut pools, endpoint);
         let now = self.clock.now();
         while let Some(idle) = pool.idle.pop() {
             if now < idle.timeout_at && idle.connection.leg.is_quiet() {
@@ -168,9 +170,12 @@ impl Pools {
         None
     }
 
-    fn give_back(&self, endpoint: &Endpoint, connection: Connection) {
+    fn give_back(&self, endpoint: &Arc<Endpoint>, connection: Connection) {
+        if self.pools.borrow().get(&endpoint.id).is_some_and(|pool| !Arc::ptr_eq(&pool.endpoint, endpoint)) {
+            return;
+        }
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(endpoint.id).or_insert_with(|| Pool::new(endpoint.idle_gauge()));
+        let pool = pool_of(&mut pools, endpoint);
         while let Some(waiter) = pool.waiters.pop_front() {
             if !waiter.gone.get() {
                 *waiter.handed.borrow_mut() = Some(connection);
@@ -186,16 +191,11 @@ impl Pools {
         pool.set_gauge();
     }
 
-    async fn wait(&self, endpoint: &Arc<Endpoint>, alarm: &mut Alarm, deadline: Tick) -> Result<Grant, Failure> {
+    async fn wait(&self, endpoint: &Arc<Endpoint>, alarm: &mut Alarm, latest: Tick) -> Result<Grant, Failure> {
         let _pending = Pending::enter(endpoint)?;
         let waiter = Rc::new(Waiter::default());
         let _leave = Leave { waiter: &waiter, pools: self, endpoint };
-        self.pools
-            .borrow_mut()
-            .entry(endpoint.id)
-            .or_insert_with(|| Pool::new(endpoint.idle_gauge()))
-            .waiters
-            .push_back(Rc::clone(&waiter));
+        pool_of(&mut self.pools.borrow_mut(), endpoint).waiters.push_back(Rc::clone(&waiter));
         for neighbour in &self.neighbours {
             // A full mailbox only delays: the neighbour also looks at `wanted` whenever it gives a connection back.
             let _ = neighbour.try_send(endpoint.id);
@@ -208,8 +208,19 @@ impl Pools {
             *waiter.waker.borrow_mut() = Some(context.waker().clone());
             slot.as_mut().poll(context).map(|slot| Grant::Slot(slot.expect("the semaphore is never closed")))
         });
-        alarm.guard(deadline, granted).await.map_err(|_late| Failure::QueueTimeout)
+        let deadline = self.clock.now().after(endpoint.limits.connect_timeout).min(latest);
+        let late = if deadline == latest { Failure::ExchangeTimeout } else { Failure::QueueTimeout };
+        alarm.guard(deadline, granted).await.map_err(|_late| late)
     }
+}
+
+/// The pool of this very endpoint; one of a former configuration makes room for it.
+fn pool_of<'p>(pools: &'p mut HashMap<EndpointId, Pool, FixedState>, endpoint: &Arc<Endpoint>) -> &'p mut Pool {
+    let pool = pools.entry(endpoint.id).or_insert_with(|| Pool::new(endpoint));
+    if !Arc::ptr_eq(&pool.endpoint, endpoint) {
+        *pool = Pool::new(endpoint);
+    }
+    pool
 }
 
 enum Grant {
@@ -218,8 +229,8 @@ enum Grant {
 }
 
 impl Pool {
-    fn new(gauge: Arc<AtomicU64>) -> Self {
-        Pool { idle: Vec::new(), gauge, waiters: VecDeque::new() }
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        Pool { endpoint: Arc::clone(endpoint), idle: Vec::new(), gauge: endpoint.idle_gauge(), waiters: VecDeque::new() }
     }
 
     fn set_gauge(&self) {
@@ -266,7 +277,7 @@ impl Drop for Pending<'_> {
 struct Leave<'w> {
     waiter: &'w Rc<Waiter>,
     pools: &'w Pools,
-    endpoint: &'w Endpoint,
+    endpoint: &'w Arc<Endpoint>,
 }
 
 impl Drop for Leave<'_> {

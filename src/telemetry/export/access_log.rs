@@ -47,6 +47,15 @@ pub(crate) fn error_type(reason: crate::telemetry::record::reason::Reason, statu
     }
 }
 
+/// Splits `host:port`.
+pub(crate) fn split_host(host: &[u8]) -> (&[u8], Option<u16>) {
+    let name_end = if host.first() == Some(&b'[') { memchr::memchr(b']', host).map_or(0, |at| at + 1) } else { 0 };
+    match memchr::memchr(b':', &host[name_end..]) {
+        Some(at) => (&host[..name_end + at], std::str::from_utf8(&host[name_end + at + 1..]).ok().and_then(|port| port.parse().ok())),
+        None => (host, None),
+    }
+}
+
 /// Appends the line and its newline.
 pub(crate) fn write_line(out: &mut Vec<u8>, entry: Entry<'_>, format: Format) {
     match format {
@@ -72,7 +81,9 @@ fn write_json(out: &mut Vec<u8>, entry: Entry<'_>) {
         string(out, &redact::query(&record.text.str(record.query)));
     }
     plain(out, names::URL_SCHEME, b"http");
-    text(out, names::SERVER_ADDRESS, record, record.host);
+    let (address, port) = split_host(record.text.bytes(record.host));
+    optional(out, names::SERVER_ADDRESS, &String::from_utf8_lossy(address));
+    number(out, names::SERVER_PORT, u64::from(port.unwrap_or(record.listener_port)));
     number(out, names::HTTP_RESPONSE_STATUS_CODE, u64::from(record.status));
     optional(out, names::HTTP_ROUTE, &entry.route.template);
     optional(out, names::PELLUCID_ROUTE, &entry.route.name);

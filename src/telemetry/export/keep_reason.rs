@@ -1,4 +1,6 @@
 //! Why a trace is kept: `pellucid.keep_reason`.
+//!
+//! In: nothing; it is a list. Not here: who decides (`process::keep`).
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeepReason {

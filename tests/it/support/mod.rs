@@ -2,9 +2,9 @@
 //!
 //! Everything listens on a free port and dies with its handle. Waiting is always for a fact, with a deadline that fails the test.
 
-pub mod origin;
-pub mod process;
-pub mod stack;
+pub(crate) mod origin;
+pub(crate) mod process;
+pub(crate) mod stack;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a fact may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `fact` is there.
-pub fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = fact() {
@@ -28,7 +28,7 @@ pub fn wait_for<T>(what: &str, mut fact: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A fresh directory for one test.
-pub fn temp_dir() -> PathBuf {
+pub(crate) fn temp_dir() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let dir = std::env::temp_dir().join(format!("pellucid-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
     std::fs::create_dir_all(&dir).unwrap();
@@ -36,63 +36,63 @@ pub fn temp_dir() -> PathBuf {
 }
 
 /// A port that was free a moment ago, for programs that cannot tell which one they took.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A response as it came over the wire.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
         })
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
     }
 }
 
 /// A client on a raw socket that understands just enough to find the end of a response.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client { stream, buffer: Vec::new() }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
     }
 
     /// Everything up to the end of the connection.
-    pub fn read_all(&mut self) -> Vec<u8> {
+    pub(crate) fn read_all(&mut self) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.buffer);
         let _ = self.stream.read_to_end(&mut all);
         all
     }
 
     /// The next head, as text with its empty line; none where the connection ended before.
-    pub fn read_head(&mut self) -> Option<String> {
+    pub(crate) fn read_head(&mut self) -> Option<String> {
         loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// The next response, whatever its framing; `to` is the method it answers.
-    pub fn read_answer(&mut self, to: &str) -> Answer {
+    pub(crate) fn read_answer(&mut self, to: &str) -> Answer {
         let head = self.read_head().expect("a response");
         let status: u16 = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("a status in {head:?}"));
         let mut answer = Answer { status, head, body: Vec::new() };
@@ -123,11 +123,11 @@ impl Client {
     }
 
     /// The rest is at its end: nothing more comes.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         !self.fill() && self.buffer.is_empty()
     }
 
-    pub fn read_exact(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn read_exact(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(self.fill(), "the connection ended after {} of {length} bytes", self.buffer.len());
         }
@@ -135,7 +135,7 @@ impl Client {
     }
 
     /// Takes what there is and throws it away; zero where the connection ended.
-    pub fn skip(&mut self) -> usize {
+    pub(crate) fn skip(&mut self) -> usize {
         if self.buffer.is_empty() && !self.fill() {
             return 0;
         }
@@ -144,7 +144,7 @@ impl Client {
         count
     }
 
-    pub fn read_line(&mut self) -> String {
+    pub(crate) fn read_line(&mut self) -> String {
         loop {
             if let Some(at) = find(&self.buffer, b"\r\n") {
                 let line: Vec<u8> = self.buffer.drain(..at + 2).collect();
@@ -181,17 +181,17 @@ impl Client {
 }
 
 /// One request on a connection of its own.
-pub fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
+pub(crate) fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     let request = request.as_ref();
     let method = String::from_utf8_lossy(request.split(|byte| *byte == b' ').next().unwrap()).into_owned();
     Client::connect(address).send(request).read_answer(&method)
 }
 
 /// GET with `Host: test`.
-pub fn get(address: SocketAddr, target: &str) -> Answer {
+pub(crate) fn get(address: SocketAddr, target: &str) -> Answer {
     ask(address, format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
 }
 
-pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }

@@ -9,49 +9,49 @@ use std::time::Duration;
 use super::find;
 
 /// A server under a test's control.
-pub struct Origin {
-    pub address: SocketAddr,
-    pub connections: Arc<AtomicU64>,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    pub(crate) connections: Arc<AtomicU64>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 /// A request as it arrived, byte for byte.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub head: String,
-    pub body: Vec<u8>,
-    pub trailers: String,
+pub(crate) struct Seen {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: String,
 }
 
 impl Seen {
-    pub fn line(&self) -> &str {
+    pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap_or("")
     }
 
-    pub fn header(&self, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.headers(name).into_iter().next()
     }
 
-    pub fn headers(&self, name: &str) -> Vec<String> {
+    pub(crate) fn headers(&self, name: &str) -> Vec<String> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned()).collect()
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.line().split(' ').nth(1).unwrap_or("")
     }
 }
 
 /// A connection as a script sees it.
-pub struct Conversation {
-    pub stream: TcpStream,
+pub(crate) struct Conversation {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Origin {
     /// Runs `script` on each connection.
-    pub fn scripted(script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
+    pub(crate) fn scripted(script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
@@ -70,7 +70,7 @@ impl Origin {
     }
 
     /// Answers every request with what `answer` returns, and keeps connections alive.
-    pub fn answering(answer: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(answer: impl Fn(&Seen) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::scripted(move |talk| {
             while let Some(seen) = talk.read_request() {
                 if talk.stream.write_all(&answer(&seen)).is_err() {
@@ -81,7 +81,7 @@ impl Origin {
     }
 
     /// Answers with the head and body of the request; `/status/N`, `/sleep/MS` and `/length/N` do what they say.
-    pub fn echo() -> Self {
+    pub(crate) fn echo() -> Self {
         Self::answering(|seen| {
             let path = seen.path().split('?').next().unwrap().to_owned();
             let number = |prefix: &str| path.strip_prefix(prefix).and_then(|rest| rest.parse::<u64>().ok());
@@ -96,20 +96,20 @@ impl Origin {
     }
 
     /// All requests so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn last(&self) -> Seen {
+    pub(crate) fn last(&self) -> Seen {
         self.seen().pop().expect("the origin saw a request")
     }
 
-    pub fn connections(&self) -> u64 {
+    pub(crate) fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// A route to this origin alone, for `Pellucid::start`.
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         format!(
             "routes: [{{ name: all, match: {{ path: '/**' }}, upstream: origin }}]\nupstreams: [{{ name: origin, endpoints: ['{}'] }}]\n",
             self.address
@@ -119,7 +119,7 @@ impl Origin {
 
 impl Conversation {
     /// The next request with its body; none where the connection ended.
-    pub fn read_request(&mut self) -> Option<Seen> {
+    pub(crate) fn read_request(&mut self) -> Option<Seen> {
         let mut seen = Seen { head: self.read_head()?, ..Seen::default() };
         if seen.header("transfer-encoding").is_some() {
             self.read_chunks(&mut seen)?;
@@ -134,7 +134,7 @@ impl Conversation {
         Some(seen)
     }
 
-    pub fn read_head(&mut self) -> Option<String> {
+    pub(crate) fn read_head(&mut self) -> Option<String> {
         loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
                 let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
@@ -144,7 +144,7 @@ impl Conversation {
         }
     }
 
-    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) {
         // A gateway that is gone is what some tests are about.
         let _ = self.stream.write_all(bytes.as_ref());
     }

@@ -9,21 +9,21 @@ use std::sync::{Arc, Mutex};
 use super::{Answer, get, temp_dir, wait_for};
 
 /// A running `pellucid`.
-pub struct Pellucid {
+pub(crate) struct Pellucid {
     child: Child,
-    pub address: SocketAddr,
-    pub admin: SocketAddr,
-    pub config: PathBuf,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) config: PathBuf,
     stderr: Arc<Mutex<String>>,
 }
 
 impl Pellucid {
     /// Starts with one listener on a free port. `rest` holds routes, upstreams and telemetry.
-    pub fn start(rest: &str) -> Self {
+    pub(crate) fn start(rest: &str) -> Self {
         Self::start_with(rest, &[])
     }
 
-    pub fn start_with(rest: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(rest: &str, environment: &[(&str, &str)]) -> Self {
         Self::start_config(
             &format!("listeners: [{{ name: public, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: 127.0.0.1:0 }}\n{rest}"),
             environment,
@@ -31,7 +31,7 @@ impl Pellucid {
     }
 
     /// Starts from a whole configuration.
-    pub fn start_config(yaml: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_config(yaml: &str, environment: &[(&str, &str)]) -> Self {
         let config = temp_dir().join("pellucid.yaml");
         std::fs::write(&config, yaml).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pellucid"));
@@ -40,7 +40,7 @@ impl Pellucid {
         Self::spawn(command, config)
     }
 
-    pub fn spawn(mut command: Command, config: PathBuf) -> Self {
+    pub(crate) fn spawn(mut command: Command, config: PathBuf) -> Self {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
             command.env_remove(name);
         }
@@ -65,49 +65,42 @@ impl Pellucid {
         Pellucid { child: starting.0.take().unwrap(), address, admin, config, stderr }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         plain(&self.stderr.lock().unwrap())
     }
 
-    pub fn get(&self, target: &str) -> Answer {
+    pub(crate) fn get(&self, target: &str) -> Answer {
         get(self.address, target)
     }
 
     /// JSON of the admin plane.
-    pub fn api(&self, path: &str) -> serde_json::Value {
+    pub(crate) fn api(&self, path: &str) -> serde_json::Value {
         get(self.admin, path).json()
     }
 
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         get(self.admin, "/metrics").text()
     }
 
     /// The newest record that satisfies `wanted`.
-    pub fn record(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) fn record(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         wait_for("a record", || {
             let found = self.api("/api/v1/requests?limit=1000");
             found["requests"].as_array().unwrap().iter().find(|record| wanted(record)).cloned()
         })
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap().success());
     }
 
     /// Waits for the process to end by itself.
-    pub fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         wait_for("the gateway to end", || self.child.try_wait().unwrap()).code()
-    }
-
-    /// A line of `/proc/PID/status`, in kB.
-    pub fn memory_kib(&self, line: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':')).unwrap();
-        found.split_whitespace().next().unwrap().parse().unwrap()
     }
 }
 

@@ -8,19 +8,15 @@ use std::process::{Child, Command, Stdio};
 use super::{free_port, get, temp_dir, wait_for};
 
 /// A program that is killed with its handle.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
 }
 
 impl Server {
-    pub fn spawn(command: &mut Command, log: &Path) -> Self {
+    pub(crate) fn spawn(command: &mut Command, log: &Path) -> Self {
         let log = std::fs::File::create(log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();
         Server { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")) }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 
@@ -32,7 +28,7 @@ impl Drop for Server {
 }
 
 /// The path of a tool that `tests/install` provides.
-pub fn tool(name: &str) -> PathBuf {
+pub(crate) fn tool(name: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"));
     let path = cache.join("pellucid/bin").join(name);
@@ -41,21 +37,21 @@ pub fn tool(name: &str) -> PathBuf {
 }
 
 /// A Collector that runs the shipped configuration and writes what it took to files.
-pub struct Collector {
+pub(crate) struct Collector {
     _server: Server,
-    pub grpc: u16,
-    pub http: u16,
-    pub dir: PathBuf,
+    pub(crate) grpc: u16,
+    pub(crate) http: u16,
+    pub(crate) dir: PathBuf,
 }
 
 impl Collector {
     /// `traces` and `metrics` are where it passes them on: Jaeger's OTLP port and Prometheus' OTLP URL, if there are any.
-    pub fn start(traces: Option<u16>, metrics: Option<u16>) -> Self {
+    pub(crate) fn start(traces: Option<u16>, metrics: Option<u16>) -> Self {
         let (grpc, http) = (free_port(), free_port());
         Self::start_on(grpc, http, traces, metrics, temp_dir())
     }
 
-    pub fn start_on(grpc: u16, http: u16, traces: Option<u16>, metrics: Option<u16>, dir: PathBuf) -> Self {
+    pub(crate) fn start_on(grpc: u16, http: u16, traces: Option<u16>, metrics: Option<u16>, dir: PathBuf) -> Self {
         let health = free_port();
         let file = |name: &str| dir.join(name).into_os_string();
         let mut command = Command::new(tool("otelcol-0.159.0"));
@@ -72,60 +68,60 @@ impl Collector {
     }
 
     /// The `telemetry.otlp` section that leads here.
-    pub fn otlp(&self) -> String {
+    pub(crate) fn otlp(&self) -> String {
         format!("otlp: {{ endpoint: 'http://127.0.0.1:{}' }}", self.grpc)
     }
 
     /// All spans in the traces file.
-    pub fn spans(&self) -> Vec<Span> {
+    pub(crate) fn spans(&self) -> Vec<Span> {
         let text = std::fs::read_to_string(self.dir.join("traces.jsonl")).unwrap_or_default();
         let requests = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         requests.flat_map(|request| spans_of(&request)).collect()
     }
 
     /// The span that satisfies `wanted`, once it is there.
-    pub fn span(&self, what: &str, wanted: impl Fn(&Span) -> bool) -> Span {
+    pub(crate) fn span(&self, what: &str, wanted: impl Fn(&Span) -> bool) -> Span {
         wait_for(what, || self.spans().into_iter().find(&wanted))
     }
 
-    pub fn lines(&self, file: &str) -> String {
+    pub(crate) fn lines(&self, file: &str) -> String {
         std::fs::read_to_string(self.dir.join(file)).unwrap_or_default()
     }
 }
 
 /// A span as the Collector wrote it, with the resource it came from.
 #[derive(Debug, Clone)]
-pub struct Span {
-    pub json: serde_json::Value,
-    pub resource: serde_json::Value,
+pub(crate) struct Span {
+    pub(crate) json: serde_json::Value,
+    pub(crate) resource: serde_json::Value,
 }
 
 impl Span {
-    pub fn text(&self, key: &str) -> &str {
+    pub(crate) fn text(&self, key: &str) -> &str {
         self.json[key].as_str().unwrap_or("")
     }
 
     /// The value of an attribute, whatever its type.
-    pub fn attribute(&self, key: &str) -> Option<&serde_json::Value> {
+    pub(crate) fn attribute(&self, key: &str) -> Option<&serde_json::Value> {
         attribute(&self.json["attributes"], key)
     }
 
     /// OTLP's JSON writes 64-bit numbers as text.
-    pub fn number(&self, key: &str) -> Option<f64> {
+    pub(crate) fn number(&self, key: &str) -> Option<f64> {
         let value = self.attribute(key)?;
         value.as_f64().or_else(|| value.as_str()?.parse().ok())
     }
 
-    pub fn string(&self, key: &str) -> Option<String> {
+    pub(crate) fn string(&self, key: &str) -> Option<String> {
         Some(self.attribute(key)?.as_str()?.to_owned())
     }
 
-    pub fn kind(&self) -> i64 {
+    pub(crate) fn kind(&self) -> i64 {
         self.json["kind"].as_i64().unwrap_or(0)
     }
 }
 
-pub fn attribute<'j>(attributes: &'j serde_json::Value, key: &str) -> Option<&'j serde_json::Value> {
+pub(crate) fn attribute<'j>(attributes: &'j serde_json::Value, key: &str) -> Option<&'j serde_json::Value> {
     let pair = attributes.as_array()?.iter().find(|pair| pair["key"] == key)?;
     pair["value"].as_object()?.values().next()
 }
@@ -142,14 +138,14 @@ fn spans_of(request: &serde_json::Value) -> Vec<Span> {
 }
 
 /// Jaeger with its query API.
-pub struct Jaeger {
+pub(crate) struct Jaeger {
     _server: Server,
-    pub otlp: u16,
-    pub query: u16,
+    pub(crate) otlp: u16,
+    pub(crate) query: u16,
 }
 
 impl Jaeger {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (otlp, query) = (free_port(), free_port());
         let local = |port: u16| format!("127.0.0.1:{port}");
         let mut command = Command::new(tool("jaeger-1.62.0"));
@@ -172,7 +168,7 @@ impl Jaeger {
     }
 
     /// The spans of a trace, once there are `count` of them.
-    pub fn trace(&self, trace_id: &str, count: usize) -> Vec<serde_json::Value> {
+    pub(crate) fn trace(&self, trace_id: &str, count: usize) -> Vec<serde_json::Value> {
         wait_for("the trace in Jaeger", || {
             let answer = get(([127, 0, 0, 1], self.query).into(), &format!("/api/traces/{trace_id}"));
             let spans = serde_json::from_slice::<serde_json::Value>(&answer.body).ok()?["data"][0]["spans"].as_array()?.clone();
@@ -182,13 +178,13 @@ impl Jaeger {
 }
 
 /// Prometheus that scrapes one target, with exemplars and an OTLP receiver.
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     _server: Server,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Prometheus {
-    pub fn start(target: Option<std::net::SocketAddr>) -> Self {
+    pub(crate) fn start(target: Option<std::net::SocketAddr>) -> Self {
         let (dir, port) = (temp_dir(), free_port());
         let targets = target.map_or_else(String::new, |target| format!("'{target}'"));
         let config = format!(
@@ -209,7 +205,7 @@ impl Prometheus {
     }
 
     /// The answer of the query API, once it holds something.
-    pub fn query(&self, path: &str) -> serde_json::Value {
+    pub(crate) fn query(&self, path: &str) -> serde_json::Value {
         wait_for(&format!("Prometheus to answer {path}"), || {
             let answer = get(([127, 0, 0, 1], self.port).into(), path);
             let data = serde_json::from_slice::<serde_json::Value>(&answer.body).ok()?["data"].take();

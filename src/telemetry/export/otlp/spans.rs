@@ -3,7 +3,7 @@
 //! In: a kept record. Out: the bytes of `opentelemetry.proto.trace.v1.Span`, appended to a batch that becomes one export request. Attributes
 //! that only depend on route or endpoint are copied as they were encoded once. Not here: sending (`sender`).
 
-use super::super::access_log::{Entry, error_type};
+use super::super::access_log::{Entry, error_type, split_host};
 use super::super::keep_reason::KeepReason;
 use super::super::redact;
 use crate::base::ids::SpanId;
@@ -250,15 +250,6 @@ fn url_full(record: &Record, endpoint: &EndpointLegend) -> String {
         url.push_str(&redact::query(&record.text.str(record.query)));
     }
     url
-}
-
-/// Splits `host:port`.
-fn split_host(host: &[u8]) -> (&[u8], Option<u16>) {
-    let name_end = if host.first() == Some(&b'[') { memchr::memchr(b']', host).map_or(0, |at| at + 1) } else { 0 };
-    match memchr::memchr(b':', &host[name_end..]) {
-        Some(at) => (&host[..name_end + at], std::str::from_utf8(&host[name_end + at + 1..]).ok().and_then(|port| port.parse().ok())),
-        None => (host, None),
-    }
 }
 
 #[cfg(test)]
