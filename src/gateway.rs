@@ -107,12 +107,12 @@ impl Gateway {
     pub(crate) fn start(source: Source, traced: bool) -> Result<Self, StartError> {
         let clock = Clock::system();
         let instance = hex_text(&TraceId::random(&mut Draw::from_system()).hex()).to_owned();
-        let config = source.read()?;
-        let workers = match config.runtime.workers.0 as usize {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            count => count,
+        let control = Control::start(source, clock, instance)?;
+        let workers = control.workers;
+        let (config, settings) = {
+            let current = control.current();
+            (current.config.clone(), current.telemetry.clone())
         };
-        let (control, settings) = Control::start(source, clock.clone(), workers, instance)?;
         let ledger = Arc::new(Ledger::default());
         let runtime = plane::runtime().map_err(|error| StartError::Io(format!("the control plane has no runtime: {error}")))?;
         let entered = runtime.enter();

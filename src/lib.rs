@@ -17,6 +17,8 @@ mod proxy;
 mod control;
 mod gateway;
 pub mod cli;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 pub use gateway::{Gateway, StartError};
 pub use proxy::listener::mount::{MountedBody, Service};

@@ -42,6 +42,22 @@ impl<const N: usize> Text<N> {
         Piece { start: start as u16, len: len as u16, cut }
     }
 
+    /// All pieces, one behind the other.
+    pub(crate) fn used(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.used)]
+    }
+
+    /// Takes over the pieces of another text; false where they do not fit.
+    pub(crate) fn copy_used<const M: usize>(&mut self, other: &Text<M>) -> bool {
+        let used = other.used();
+        let fits = used.len() <= N;
+        if fits {
+            self.bytes[..used.len()].copy_from_slice(used);
+            self.used = other.used;
+        }
+        fits
+    }
+
     pub(crate) fn bytes(&self, piece: Piece) -> &[u8] {
         let start = usize::from(piece.start);
         &self.bytes[start..start + usize::from(piece.len)]
@@ -54,6 +70,8 @@ impl<const N: usize> Text<N> {
 }
 
 impl Piece {
+    pub(crate) const EMPTY: Piece = Piece { start: 0, len: 0, cut: false };
+
     pub(crate) fn is_empty(self) -> bool {
         self.len == 0
     }

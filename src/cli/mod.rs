@@ -107,7 +107,7 @@ fn complain(lines: &[String]) {
 
 fn check(file: PathBuf) -> ExitCode {
     tracing_setup::install_lines();
-    match swap::check(&swap::Source::File(file.clone()), 1) {
+    match swap::check(&swap::Source::File(file.clone())) {
         Ok((config, _)) => {
             say(&format!(
                 "{}: good: {} listeners, {} routes, {} upstreams",
@@ -133,7 +133,7 @@ fn explain_route(file: PathBuf, method: &str, url: &str, headers: &[String]) -> 
             return ExitCode::from(WRONG);
         }
     };
-    match swap::check(&swap::Source::File(file), 1) {
+    match swap::check(&swap::Source::File(file)) {
         Ok((_, compiled)) => {
             let (text, matched) = explain::explain(&compiled, &question);
             say(text.trim_end());

@@ -26,12 +26,17 @@ use crate::telemetry::record::legend::Legends;
 
 mod routes;
 
+/// What a listener may allow for the head of a request.
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = 256..=16 * 1024 * 1024;
+
 /// Everything that a configuration says, ready for use.
 pub(crate) struct Compiled {
     pub(crate) snapshot: Snapshot,
     pub(crate) routes: Vec<RouteInfo>,
     pub(crate) upstreams: Vec<UpstreamInfo>,
     pub(crate) telemetry: TelemetrySettings,
+    /// Threads of the data path.
+    pub(crate) workers: usize,
 }
 
 /// A route as the admin plane and `explain` show it.
@@ -64,7 +69,6 @@ pub(crate) struct TelemetrySettings {
 pub(crate) struct Context<'c> {
     pub(crate) legends: &'c Legends,
     pub(crate) environment: Lookup<'c>,
-    pub(crate) workers: usize,
     pub(crate) instance: &'c str,
     pub(crate) former: &'c [UpstreamInfo],
 }
@@ -72,7 +76,11 @@ pub(crate) struct Context<'c> {
 pub(crate) fn compile(config: &Config, context: &Context<'_>) -> Result<Compiled, Problems> {
     let mut problems = Problems::default();
     let listeners = listeners(config, &mut problems);
-    let upstreams = upstreams(config, context, &mut problems);
+    let workers = match config.runtime.workers.0 as usize {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let upstreams = upstreams(config, context, workers, &mut problems);
     let names: HashMap<&str, usize> =
         config.upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name.value.as_str(), index)).collect();
     let routes = routes::compile(&config.routes, &names, context.legends, &mut problems);
@@ -97,6 +105,7 @@ pub(crate) fn compile(config: &Config, context: &Context<'_>) -> Result<Compiled
             sampling: Sampling::new(config.telemetry.traces.sample.0),
         },
         telemetry,
+        workers,
     })
 }
 
@@ -117,18 +126,25 @@ fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerPolicy> {
     if config.listeners.is_empty() {
         problems.add(Mark { line: 1, column: 1 }, "found no listener, expected at least one in `listeners`");
     }
-    let mut bound: HashMap<SocketAddr, &str> = HashMap::new();
+    let mut bound: Vec<(SocketAddr, &str)> = Vec::new();
     for listener in &config.listeners {
         let address = listener.bind.value;
-        let taken = (address.port() != 0).then(|| bound.insert(address, &listener.name.value)).flatten();
-        if let Some(other) = taken {
+        if let Some((_, other)) = bound.iter().find(|(taken, _)| overlap(*taken, address)) {
             problems.add(listener.bind.mark, format!("found the address {address} a second time, the listener `{other}` has it"));
         }
-        if address.port() != 0 && address == config.admin.bind.value {
+        bound.push((address, &listener.name.value));
+        if overlap(address, config.admin.bind.value) {
             problems.add(listener.bind.mark, format!("found the address {address}, which the admin plane has"));
         }
     }
     config.listeners.iter().map(|listener| listener_policy(listener, &config.telemetry.propagation, problems)).collect()
+}
+
+/// One port, and addresses of which one is or includes the other.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let includes =
+        |wide: SocketAddr, narrow: SocketAddr| wide.ip() == narrow.ip() || wide.ip().is_unspecified() && wide.is_ipv4() == narrow.is_ipv4();
+    a.port() != 0 && a.port() == b.port() && (includes(a, b) || includes(b, a))
 }
 
 fn listener_policy(listener: &schema::Listener, propagation: &Propagation, problems: &mut Problems) -> ListenerPolicy {
@@ -147,6 +163,10 @@ fn listener_policy(listener: &schema::Listener, propagation: &Propagation, probl
         }
     }
     let limits = &listener.limits;
+    if !HEADER_BYTES.contains(&limits.header_bytes.value.0) {
+        let (least, most) = (HEADER_BYTES.start(), HEADER_BYTES.end());
+        problems.add(limits.header_bytes.mark, format!("found {} bytes, expected {least} to {most}", limits.header_bytes.value.0));
+    }
     ListenerPolicy {
         trace,
         baggage: propagation.extract.contains(&Propagator::Baggage) && propagation.inject.contains(&Propagator::Baggage),
@@ -160,7 +180,7 @@ fn listener_policy(listener: &schema::Listener, propagation: &Propagation, probl
         tell_trace_id: listener.response_trace_id,
         limits: ListenerLimits {
             connections: limits.connections.0,
-            header_bytes: limits.header_bytes.0 as usize,
+            header_bytes: limits.header_bytes.value.0 as usize,
             header_timeout: limits.header_timeout.0,
             body_timeout: limits.body_timeout.0,
             write_timeout: limits.write_timeout.0,
@@ -170,12 +190,12 @@ fn listener_policy(listener: &schema::Listener, propagation: &Propagation, probl
     }
 }
 
-fn upstreams(config: &Config, context: &Context<'_>, problems: &mut Problems) -> Vec<Upstream> {
+fn upstreams(config: &Config, context: &Context<'_>, workers: usize, problems: &mut Problems) -> Vec<Upstream> {
     unique(config.upstreams.iter().map(|upstream| (upstream.name.value.as_str(), upstream.name.mark)), "upstream", problems);
-    config.upstreams.iter().map(|upstream| compile_upstream(upstream, context, problems)).collect()
+    config.upstreams.iter().map(|upstream| compile_upstream(upstream, context, workers, problems)).collect()
 }
 
-fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, problems: &mut Problems) -> Upstream {
+fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, workers: usize, problems: &mut Problems) -> Upstream {
     let name = &upstream.name.value;
     if upstream.endpoints.is_empty() {
         problems.add(upstream.name.mark, format!("the upstream `{name}` has no endpoint, expected at least one"));
@@ -185,7 +205,7 @@ fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, problems
         first_byte_timeout: upstream.first_byte_timeout.0,
         body_idle_timeout: upstream.body_timeout.0,
         idle_timeout: upstream.pool.idle_timeout.0,
-        idle_per_worker: (upstream.pool.idle_per_endpoint.0 as usize).div_ceil(context.workers.max(1)),
+        idle_per_worker: (upstream.pool.idle_per_endpoint.0 as usize).div_ceil(workers),
         connections_per_endpoint: upstream.pool.connections_per_endpoint.0 as usize,
         pending: upstream.pool.pending.0 as usize,
     };
@@ -231,7 +251,9 @@ fn host_policy(host: &super::config::decode::Placed<String>, problems: &mut Prob
     match host.value.as_str() {
         "preserve" => HostPolicy::Preserve,
         "endpoint" => HostPolicy::Endpoint,
-        literal if is_authority(literal) => HostPolicy::Literal(literal.to_owned()),
+        literal if is_authority(literal) && http::HeaderValue::from_str(literal).is_ok() => {
+            HostPolicy::Literal(http::HeaderValue::from_str(literal).expect("checked above"))
+        }
         other => {
             problems.add(
                 host.mark,
@@ -243,7 +265,7 @@ fn host_policy(host: &super::config::decode::Placed<String>, problems: &mut Prob
 }
 
 fn is_authority(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
+    crate::proxy::http1::host::check_authority(text.as_bytes()).is_ok()
 }
 
 /// `host:port`, with `http://` allowed before it and brackets around IPv6 addresses.
@@ -258,7 +280,7 @@ pub(crate) fn split_address(text: &str) -> Option<(String, u16)> {
     };
     let name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let fits = !host.is_empty() && (name || host.parse::<std::net::Ipv6Addr>().is_ok());
-    fits.then(|| (host.to_owned(), port))
+    fits.then(|| (host.to_ascii_lowercase(), port))
 }
 
 fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) -> Option<TelemetrySettings> {
@@ -266,6 +288,14 @@ fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) ->
     for flag in [&telemetry.profiles.continuous, &telemetry.profiles.push] {
         if flag.value {
             problems.add(flag.mark, "found `true`, expected `false`: continuous profiles are not available in this version");
+        }
+    }
+    for (name, value) in telemetry.otlp.iter().flat_map(|otlp| &otlp.headers.pairs) {
+        if http::HeaderName::try_from(&name.value).is_err() {
+            problems.add(name.mark, format!("found `{}`, expected the name of a header field", name.value));
+        }
+        if http::HeaderValue::try_from(&value.value).is_err() {
+            problems.add(value.mark, format!("the value of `{}` holds a control character, expected visible text", name.value));
         }
     }
     let place = telemetry.otlp.as_ref().map_or(Mark { line: 1, column: 1 }, |otlp| otlp.endpoint.mark);

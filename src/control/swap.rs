@@ -31,6 +31,7 @@ pub(crate) struct Current {
     pub(crate) config: Config,
     pub(crate) routes: Vec<RouteInfo>,
     pub(crate) upstreams: Vec<UpstreamInfo>,
+    pub(crate) telemetry: TelemetrySettings,
     pub(crate) generation: u64,
     pub(crate) loaded_unix_nanos: u64,
 }
@@ -77,12 +78,20 @@ impl Source {
         }
     }
 
-    pub(crate) fn read(&self) -> Result<Config, Refused> {
+    /// Reads and compiles, and reports the mistakes of both steps at once.
+    pub(crate) fn load(&self, context: &compile::Context<'_>) -> Result<(Config, Compiled), Refused> {
         let text = match self {
             Source::File(path) => read_file(path)?,
             Source::Text(text) => text.clone(),
         };
-        config::read(&text, &environment).map_err(|problems| Refused::Mistakes { file: self.name(), problems })
+        let (config, mut problems) = config::read(&text, &environment);
+        let compiled = config.as_ref().map(|config| compile::compile(config, context));
+        match (config, compiled) {
+            (Some(config), Some(Ok(compiled))) if problems.is_empty() => return Ok((config, compiled)),
+            (_, Some(Err(more))) => problems.join(more),
+            _ => {}
+        }
+        Err(Refused::Mistakes { file: self.name(), problems })
     }
 }
 
@@ -102,24 +111,21 @@ fn read_file(path: &Path) -> Result<String, Refused> {
 }
 
 /// Reads and compiles without putting anything in force.
-pub(crate) fn check(source: &Source, workers: usize) -> Result<(Config, Compiled), Refused> {
-    let config = source.read()?;
-    let context = compile::Context { legends: &Legends::new(), environment: &environment, workers, instance: "check", former: &[] };
-    let compiled = compile::compile(&config, &context).map_err(|problems| Refused::Mistakes { file: source.name(), problems })?;
-    Ok((config, compiled))
+pub(crate) fn check(source: &Source) -> Result<(Config, Compiled), Refused> {
+    source.load(&compile::Context { legends: &Legends::new(), environment: &environment, instance: "check", former: &[] })
 }
 
 impl Control {
     /// Compiles the first configuration.
-    pub(crate) fn start(source: Source, clock: Clock, workers: usize, instance: String) -> Result<(Arc<Self>, TelemetrySettings), Refused> {
+    pub(crate) fn start(source: Source, clock: Clock, instance: String) -> Result<Arc<Self>, Refused> {
         let legends = Arc::new(Legends::new());
-        let config = source.read()?;
-        let context = compile::Context { legends: &legends, environment: &environment, workers, instance: &instance, former: &[] };
-        let compiled = compile::compile(&config, &context).map_err(|problems| Refused::Mistakes { file: source.name(), problems })?;
+        let context = compile::Context { legends: &legends, environment: &environment, instance: &instance, former: &[] };
+        let (config, compiled) = source.load(&context)?;
         let current = Current {
             config,
             routes: compiled.routes,
             upstreams: compiled.upstreams,
+            telemetry: compiled.telemetry,
             generation: 1,
             loaded_unix_nanos: clock.wall_offset() + clock.now().0,
         };
@@ -128,13 +134,13 @@ impl Control {
             legends,
             published: Arc::new(ArcSwap::from_pointee(compiled.snapshot)),
             clock,
-            workers,
+            workers: compiled.workers,
             instance,
             reloads_done: AtomicU64::new(0),
             reloads_refused: AtomicU64::new(0),
             current: Mutex::new(current),
         };
-        Ok((Arc::new(control), compiled.telemetry))
+        Ok(Arc::new(control))
     }
 
     pub(crate) fn current(&self) -> MutexGuard<'_, Current> {
@@ -161,36 +167,40 @@ impl Control {
 
     #[tracing::instrument(skip_all, name = "config.reload")]
     fn try_reload(&self) -> Result<(u64, TelemetrySettings), Refused> {
-        let config = self.source.read()?;
         let mut current = self.current();
-        if config.listeners.iter().map(|listener| &listener.bind.value).ne(current
-            .config
-            .listeners
-            .iter()
-            .map(|listener| &listener.bind.value))
-        {
-            return Err(Refused::NeedsRestart("`listeners`"));
+        let context =
+            compile::Context { legends: &self.legends, environment: &environment, instance: &self.instance, former: &current.upstreams };
+        let (config, compiled) = self.source.load(&context)?;
+        if let Some(what) = needs_restart(&current, &config, &compiled.telemetry) {
+            return Err(Refused::NeedsRestart(what));
         }
-        if config.admin.bind.value != current.config.admin.bind.value || config.runtime != current.config.runtime {
-            return Err(Refused::NeedsRestart("`admin` or `runtime`"));
-        }
-        let generation = current.generation + 1;
-        let context = compile::Context {
-            legends: &self.legends,
-            environment: &environment,
-            workers: self.workers,
-            instance: &self.instance,
-            former: &current.upstreams,
-        };
-        let compiled = compile::compile(&config, &context).map_err(|problems| Refused::Mistakes { file: self.source.name(), problems })?;
         self.published.store(Arc::new(compiled.snapshot));
+        let generation = current.generation + 1;
         *current = Current {
             config,
             routes: compiled.routes,
             upstreams: compiled.upstreams,
+            telemetry: compiled.telemetry.clone(),
             generation,
             loaded_unix_nanos: self.clock.wall_offset() + self.clock.now().0,
         };
         Ok((generation, compiled.telemetry))
+    }
+}
+
+/// What a new configuration changes that only a restart can put in force.
+fn needs_restart(current: &Current, config: &Config, telemetry: &TelemetrySettings) -> Option<&'static str> {
+    let addresses = |config: &Config| config.listeners.iter().map(|listener| listener.bind.value).collect::<Vec<_>>();
+    let same_but_kept = TelemetrySettings { keep: current.telemetry.keep.clone(), ..telemetry.clone() };
+    if addresses(config) != addresses(&current.config) {
+        Some("the addresses of `listeners`")
+    } else if config.admin.bind.value != current.config.admin.bind.value {
+        Some("`admin`")
+    } else if config.runtime != current.config.runtime {
+        Some("`runtime`")
+    } else if same_but_kept != current.telemetry {
+        Some("`telemetry` beside `traces`")
+    } else {
+        None
     }
 }

@@ -179,7 +179,11 @@ fn span_exporter(target: &Target, resource: &SdkResource) -> Option<SpanExporter
         }
         Protocol::HttpProtobuf => {
             let headers = target.headers.iter().cloned().collect();
-            builder.with_http().with_endpoint(&target.url).with_timeout(target.timeout).with_headers(headers).build()
+            let mut builder = builder.with_http().with_endpoint(&target.url).with_timeout(target.timeout).with_headers(headers);
+            if target.gzip {
+                builder = builder.with_compression(opentelemetry_otlp::Compression::Gzip);
+            }
+            builder.build()
         }
     };
     built.ok().map(|mut exporter| {
@@ -200,7 +204,11 @@ fn log_exporter(target: &Target, resource: &SdkResource) -> Option<LogExporter> 
         }
         Protocol::HttpProtobuf => {
             let headers = target.headers.iter().cloned().collect();
-            builder.with_http().with_endpoint(&target.url).with_timeout(target.timeout).with_headers(headers).build()
+            let mut builder = builder.with_http().with_endpoint(&target.url).with_timeout(target.timeout).with_headers(headers);
+            if target.gzip {
+                builder = builder.with_compression(opentelemetry_otlp::Compression::Gzip);
+            }
+            builder.build()
         }
     };
     built.ok().map(|mut exporter| {

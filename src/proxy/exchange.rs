@@ -17,6 +17,7 @@ use super::worker::{Kit, Plan, Stopwatch, Worker};
 use crate::base::alarm::Alarm;
 use crate::base::clock::Tick;
 use crate::base::ids::{SpanId, TraceId};
+use crate::base::text::Piece;
 use crate::telemetry::record::propagation::{TRACE_STATE_BYTES_MAX, TraceParent, join_trace_state};
 use crate::telemetry::record::reason::Reason;
 use crate::telemetry::record::{Caller, MethodTag, Phase, Record, TraceFlags, VersionTag, baggage, names};
@@ -25,6 +26,8 @@ use crate::telemetry::record::{Caller, MethodTag, Phase, Record, TraceFlags, Ver
 #[derive(Clone)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
+    /// Its host part as text, made once a connection.
+    pub(crate) address_text: Rc<str>,
     /// Index of the listener's policy in the plan, and its port.
     pub(crate) listener: usize,
     pub(crate) port: u16,
@@ -107,7 +110,9 @@ impl Exchange {
     /// The CLIENT span of the next attempt, as the upstream will hear of it.
     pub(crate) fn open_attempt(&mut self) -> TraceParent {
         let span_id = SpanId::random(&mut self.worker.draw.borrow_mut());
-        let began = self.worker.clock.now();
+        let retried = self.record().attempt_count > 0;
+        // The first one begins with the exchange's own work, less than a microsecond after its head was read.
+        let began = if retried { self.worker.clock.now() } else { self.record().head_read };
         let record = self.record();
         record.open_attempt(span_id, began);
         TraceParent { trace_id: record.trace_id, span_id, sampled: record.flags.sampled, random: record.flags.random }
@@ -117,8 +122,8 @@ impl Exchange {
     pub(crate) fn forget_request(&mut self) {
         let record = self.record();
         record.text.clear();
-        record.path = Default::default();
-        record.method_text = Default::default();
+        record.path = Piece::EMPTY;
+        record.method_text = Piece::EMPTY;
     }
 
     pub(crate) fn fail(&mut self, fault: Fault) {
@@ -188,19 +193,18 @@ fn describe(record: &mut Record, request: &Request) {
         Version::HTTP_2 => VersionTag::Http2,
         _ => VersionTag::Http11,
     };
-    let text = &mut record.text;
-    record.path = text.keep(request.target.path(), 192);
+    record.path = record.text.keep(request.target.path(), 192);
     if let Some(host) = request.headers.get(http::header::HOST) {
-        record.host = text.keep(host.as_bytes(), 64);
+        record.host = record.text.keep(host.as_bytes(), 64);
     }
     if let Some(agent) = request.headers.get(http::header::USER_AGENT) {
-        record.user_agent = text.keep(agent.as_bytes(), 96);
+        record.user_agent = record.text.keep(agent.as_bytes(), 96);
     }
     if let Some(query) = request.target.query() {
-        record.query = text.keep(query, 96);
+        record.query = record.text.keep(query, 96);
     }
     if record.method == MethodTag::Other {
-        record.method_text = text.keep(request.method.as_str().as_bytes(), 24);
+        record.method_text = record.text.keep(request.method.as_str().as_bytes(), 24);
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Frame;
 
 use super::error::{ProxyError, of_upstream};
@@ -37,6 +37,7 @@ pub(crate) struct Outbound {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     pub(crate) exchange: Exchange,
+    /// When the body began to stall; never while it flows.
     progress_at: Tick,
 }
 
@@ -57,11 +58,11 @@ impl Pipeline {
     async fn serve(&self, exchange: &mut Exchange, request: &mut Request) -> Result<Response, ProxyError> {
         let plan = Rc::clone(&exchange.plan);
         let host = host_of(request);
-        let index = plan.snapshot.table.find(&host, request.target.match_path(), &request.method, &request.headers)?;
+        let index = plan.snapshot.table.find(host.as_bytes(), request.target.match_path(), &request.method, &request.headers)?;
         let route = &plan.snapshot.routes[index];
         exchange.record().route = route.id;
         exchange.deadline = route.timeout.map_or(Tick::NEVER, |timeout| exchange.record().head_read.after(timeout));
-        if let Verdict::Answer(mut response) = route.filters.request(request, &host)? {
+        if let Verdict::Answer(mut response) = route.filters.request(request, host.as_bytes())? {
             route.filters.response(&mut response.headers);
             return Ok(response);
         }
@@ -96,8 +97,9 @@ impl Pipeline {
         *avoid = Some(index);
         let endpoint = &chosen.endpoints[index];
         let result = self.send(exchange, chosen, endpoint, request).await;
-        let ended = self.worker.clock.now();
-        if let (Err(failure), Some(attempt)) = (&result, exchange.record().last_attempt()) {
+        if let Err(failure) = &result {
+            let ended = self.worker.clock.now();
+            let attempt = exchange.record().last_attempt().expect("opened by `send`");
             attempt.reason = Some(of_upstream(failure).reason);
             attempt.ended = ended;
         }
@@ -119,9 +121,11 @@ impl Pipeline {
         let lease = self.worker.pools.lease(endpoint, alarm, attempt, deadline).await?;
         attempt.reused = lease.is_reused();
         let leg = Rc::clone(lease.leg());
+        let host = upstream_host(upstream, endpoint, request);
         let onward = Onward {
-            host: &upstream_host(upstream, endpoint, request),
+            host: host.as_bytes(),
             client: exchange.peer.address.ip(),
+            client_text: exchange.peer.address_text.as_bytes(),
             trusted: exchange.policy().trust.iter().any(|network| network.contains(exchange.peer.address.ip())),
             policy: exchange.policy().forwarded,
             traceparent: if exchange.policy().inject_trace { &traceparent } else { b"" },
@@ -172,28 +176,27 @@ fn give_up(failure: Failure, upload: Upload, request: &mut Request, reused: bool
     }
 }
 
-fn host_of(request: &Request) -> Bytes {
-    request.headers.get(http::header::HOST).map_or_else(Bytes::new, |host| Bytes::copy_from_slice(host.as_bytes()))
+/// The host that the client named; a copy costs a reference count.
+fn host_of(request: &Request) -> HeaderValue {
+    request.headers.get(http::header::HOST).cloned().unwrap_or_else(|| HeaderValue::from_static(""))
 }
 
-fn upstream_host(upstream: &Upstream, endpoint: &Endpoint, request: &Request) -> Bytes {
+fn upstream_host(upstream: &Upstream, endpoint: &Endpoint, request: &Request) -> HeaderValue {
     match &upstream.host {
         HostPolicy::Preserve if request.headers.contains_key(http::header::HOST) => host_of(request),
-        HostPolicy::Literal(host) => Bytes::copy_from_slice(host.as_bytes()),
-        HostPolicy::Preserve | HostPolicy::Endpoint => Bytes::from(format!("{}:{}", endpoint.host, endpoint.port)),
+        HostPolicy::Literal(host) => host.clone(),
+        HostPolicy::Preserve | HostPolicy::Endpoint => endpoint.authority.clone(),
     }
 }
 
 impl Outbound {
     fn new(mut exchange: Exchange, response: Response) -> Self {
-        let progress_at = exchange.worker.clock.now();
         let record = exchange.record();
-        record.answered = progress_at;
         record.status = response.status.as_u16();
         if response.status.is_server_error() && record.attempt_count > 0 {
             record.reason = Some(Reason::UpstreamStatus);
         }
-        Outbound { status: response.status, headers: response.headers, body: response.body, exchange, progress_at }
+        Outbound { status: response.status, headers: response.headers, body: response.body, exchange, progress_at: Tick::NEVER }
     }
 
     /// An answer of our own in place of an upstream's.

@@ -4,6 +4,8 @@
 //! one thread only, so plain cells suffice. Not here: what is done with it (`pipeline`), and starting threads (`gateway`).
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -175,6 +177,19 @@ impl Worker {
     /// The value of `Date`, at most a second old.
     pub(crate) fn date(&self) -> [u8; 29] {
         self.date.get()
+    }
+
+    /// Runs a task and tells its stopwatch when it works and when it waits.
+    pub(crate) async fn timed<F: Future + ?Sized>(&self, mut task: Pin<Box<F>>, watch: &Stopwatch) -> F::Output {
+        poll_fn(|context| {
+            let now = self.clock.now();
+            self.pools.woken.set(now);
+            watch.resume(now);
+            let polled = task.as_mut().poll(context);
+            watch.pause(&self.clock);
+            polled
+        })
+        .await
     }
 
     /// Connections or exchanges are still open.

@@ -117,7 +117,7 @@ const FORM: &[Broken] = &[
             "g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f,*f]",
             "h: &h [*g,*g,*g,*g,*g,*g,*g,*g,*g,*g]"
         ),
-        says: &["7:20: nested deeper than 64, or more than 5000000 values"],
+        says: &["7:…: nested deeper than 64, or more than 5000000 values"],
     },
     Broken {
         what: "a variable that is not set",
@@ -1239,6 +1239,13 @@ fn all_mistakes_of_a_file_are_reported_at_once() {
         "8:1: found the unknown key `runtimes` … did you mean `runtime`?",
     ];
     assert!(said(&lines, &says), "{lines:#?}");
+}
+
+#[test]
+fn a_mistake_of_form_does_not_hide_one_of_meaning() {
+    let yaml = "listeners: [{ name: a, bind: 127.0.0.1:1 }]\nroutes: [{ name: r, upstream: usrs, timeout: 5 }]\nupstreams: [{ name: users, endpoints: ['h:1'] }]\n";
+    let lines = mistakes(yaml).unwrap();
+    assert!(said(&lines, &["2:31: found the unknown upstream `usrs`", "2:46: found `5`, expected a duration"]), "{lines:?}");
 }
 
 #[test]

@@ -2,9 +2,19 @@
 //!
 //! One file a promise; `support` starts what they talk to. A test's name says what a user may rely on.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::excessive_nesting,
+    clippy::too_many_lines,
+    reason = "tests wait, print and fail by panic"
+)]
+
 mod support;
 
 mod allocations;
+mod compared;
 mod config;
 mod connections;
 mod data_path;

@@ -43,6 +43,7 @@ fn a_gib_down_to_a_slow_reader_and_a_gib_up_to_a_slow_origin_stay_under_64_mib()
             }
             return;
         }
+        counter.fetch_add(talk.take_buffered() as u64, Ordering::Relaxed);
         let mut buffer = vec![0; 1 << 20];
         let mut pauses = 10;
         while counter.load(Ordering::Relaxed) < GIB {

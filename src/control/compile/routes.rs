@@ -78,6 +78,11 @@ pub(super) fn compile(
 fn matcher(source: &schema::Match, problems: &mut Problems) -> Option<Matcher> {
     let hosts: Vec<Option<HostPattern>> =
         source.hosts.iter().map(|host| read(host, HostPattern::parse(&host.value).map_err(str::to_owned), problems)).collect();
+    for (index, host) in source.hosts.iter().enumerate() {
+        if source.hosts[..index].iter().any(|earlier| earlier.value.eq_ignore_ascii_case(&host.value)) {
+            problems.add(host.mark, format!("found the host `{}` a second time, expected each once", host.value));
+        }
+    }
     let path = read(&source.path, PathPattern::parse(&source.path.value), problems);
     let methods: Vec<Option<Method>> = source.methods.iter().map(|method| read(method, parse_method(&method.value), problems)).collect();
     let headers = header_pairs(&source.headers, false, problems);

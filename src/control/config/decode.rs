@@ -11,6 +11,8 @@ use super::yaml::{Content, Node};
 
 /// A value that can be read from a node.
 pub(crate) trait Decode: Sized {
+    /// A value by itself: after a mistake in it, its default lets the search for other mistakes go on.
+    const LEAF: bool = false;
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self>;
     /// Its JSON Schema.
     fn schema() -> Value;
@@ -34,6 +36,8 @@ impl<T: Serialize> Serialize for Placed<T> {
 }
 
 impl<T: Decode> Decode for Placed<T> {
+    const LEAF: bool = T::LEAF;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         T::decode(node, problems).map(|value| Placed { value, mark: node.mark })
     }
@@ -87,6 +91,7 @@ impl<'n> Fields<'n> {
         let found = self.pairs.iter().find(|(key, _)| matches!(&key.content, Content::Scalar(text) if text == name));
         match (found, default) {
             (Some((_, node)), Some(default)) if node.content == Content::Null => Some(T::null().unwrap_or_else(default)),
+            (Some((_, node)), Some(default)) if T::LEAF => Some(T::decode(node, problems).unwrap_or_else(default)),
             (Some((_, node)), _) => T::decode(node, problems),
             (None, Some(default)) => Some(default()),
             (None, None) => {
@@ -139,6 +144,8 @@ impl Decode for String {
 }
 
 impl Decode for bool {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         scalar(node, problems, "true or false", |text| text.parse().ok())
     }
@@ -149,6 +156,8 @@ impl Decode for bool {
 }
 
 impl<T: Decode> Decode for Option<T> {
+    const LEAF: bool = T::LEAF;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         T::decode(node, problems).map(Some)
     }

@@ -16,15 +16,12 @@ pub(crate) mod environment;
 use problem::Problems;
 use schema::Config;
 
-/// Reads a configuration. `environment` answers `${NAME}`.
-pub(crate) fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+/// Reads a configuration, as far as it can be read, and says what is wrong with it. `environment` answers `${NAME}`.
+pub(crate) fn read(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> (Option<Config>, Problems) {
     let mut problems = Problems::default();
     let node = yaml::parse(text, environment, &mut problems);
     let config = node.and_then(|node| <Config as decode::Decode>::decode(&node, &mut problems));
-    match config {
-        Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(problems),
-    }
+    (config, problems)
 }
 
 /// The JSON Schema of the file, for editors.

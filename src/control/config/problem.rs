@@ -23,18 +23,29 @@ pub(crate) struct Problems {
     list: Vec<Problem>,
 }
 
+/// A control character as its escape: a message is one line and does nothing to a terminal.
+fn visible(character: char) -> Vec<char> {
+    if character.is_control() { character.escape_default().collect() } else { vec![character] }
+}
+
 /// Past this many the rest is only counted.
 const PROBLEMS_MAX: usize = 1000;
 
 impl Problems {
     pub(crate) fn add(&mut self, mark: Mark, message: impl Into<String>) {
         if self.list.len() < PROBLEMS_MAX {
-            self.list.push(Problem { mark, message: message.into() });
+            let message = message.into().chars().flat_map(visible).collect();
+            self.list.push(Problem { mark, message });
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+
+    /// Takes up what another step found.
+    pub(crate) fn join(&mut self, other: Problems) {
+        self.list.extend(other.list);
     }
 
     pub(crate) fn len(&self) -> usize {

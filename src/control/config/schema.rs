@@ -77,7 +77,7 @@ section! {
         /// Connections at once; more are closed.
         connections: Count<1, 10_000_000> = Count(10_000),
         /// Bytes of a request's head.
-        header_bytes: Size = Size(64 * 1024),
+        header_bytes: Placed<Size> = Placed { value: Size(64 * 1024), mark: Default::default() },
         /// From a request's first byte to the end of its head.
         header_timeout: Span = seconds(10),
         /// Between two pieces of a request's body.

@@ -45,6 +45,8 @@ macro_rules! choice {
         }
 
         impl $crate::control::config::decode::Decode for $name {
+            const LEAF: bool = true;
+
             fn decode(node: &$crate::control::config::yaml::Node, problems: &mut $crate::control::config::problem::Problems) -> Option<Self> {
                 let word = $crate::control::config::decode::word(node, &[$($word),*], problems)?;
                 match word.as_str() {

@@ -30,6 +30,8 @@ pub(crate) struct Share(pub(crate) f64);
 pub(crate) struct Count<const LEAST: u64, const MOST: u64>(pub(crate) u64);
 
 impl Decode for Span {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         scalar(node, problems, "a duration such as 250ms, 5s, 2m or 1h", |text| parse_span(text).map(Span))
     }
@@ -66,6 +68,8 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
 }
 
 impl Decode for Size {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         scalar(node, problems, "a size such as 512, 64KiB, 1MiB or 10MB", |text| parse_size(text).map(Size))
     }
@@ -99,6 +103,8 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 impl Decode for Share {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         scalar(node, problems, "a share from 0 to 1", |text| {
             text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share)).map(Share)
@@ -117,6 +123,8 @@ impl Serialize for Share {
 }
 
 impl<const LEAST: u64, const MOST: u64> Decode for Count<LEAST, MOST> {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let expected = format!("a whole number from {LEAST} to {MOST}");
         scalar(node, problems, &expected, |text| {
@@ -137,6 +145,8 @@ impl<const LEAST: u64, const MOST: u64> Serialize for Count<LEAST, MOST> {
 }
 
 impl Decode for SocketAddr {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         scalar(node, problems, "an address and port such as 127.0.0.1:8080 or [::]:8080", |text| text.parse().ok())
     }
@@ -155,6 +165,8 @@ pub(crate) enum LogPlace {
 }
 
 impl Decode for LogPlace {
+    const LEAF: bool = true;
+
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         scalar(node, problems, "stdout, stderr or the path of a file", |text| match text {
             "stdout" => Some(LogPlace::Stdout),

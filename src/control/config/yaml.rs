@@ -98,25 +98,36 @@ impl<'input> Reader<'_, 'input> {
         let mark = mark(span);
         self.nodes += 1;
         if depth > DEPTH_MAX || self.nodes > NODES_MAX {
-            self.problems.add(mark, format!("nested deeper than {DEPTH_MAX}, or more than {NODES_MAX} values"));
-            return None;
+            return self.too_much(mark);
         }
         let (content, anchor) = match event {
             Event::Scalar(text, style, anchor, _) => (self.scalar(&text, style, mark), anchor),
             Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             Event::Alias(anchor) => {
-                let node = self.anchors.get(&anchor)?.clone();
+                let Some(node) = self.anchors.get(&anchor) else {
+                    self.problems.add(mark, "found an alias inside what it names, expected a value");
+                    return None;
+                };
                 self.nodes += node.size();
-                return Some(node);
+                if self.nodes > NODES_MAX {
+                    return self.too_much(mark);
+                }
+                return Some(node.clone());
             }
             _ => return None,
         };
         let node = Node { mark, content };
         if anchor > 0 {
+            self.nodes += node.size();
             self.anchors.insert(anchor, node.clone());
         }
         Some(node)
+    }
+
+    fn too_much(&mut self, mark: Mark) -> Option<Node> {
+        self.problems.add(mark, format!("nested deeper than {DEPTH_MAX}, or more than {NODES_MAX} values, aliases counted"));
+        None
     }
 
     fn list(&mut self, depth: usize) -> Option<Content> {

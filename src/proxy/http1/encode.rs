@@ -3,7 +3,6 @@
 //! In: start lines, fields, frames. Out: bytes appended to a buffer. Fields come from parsed or validated values, so nothing here can
 //! be made to start a new line. Not here: which fields a message gets (`upstream` and the listener decide).
 
-use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::framing::Framing;
@@ -11,22 +10,22 @@ use super::framing::Framing;
 /// Data up to this size is copied behind what is already there, so that a small message goes out in one write.
 pub(crate) const COPY_BYTES_MAX: usize = 4096;
 
-pub(crate) fn request_line(out: &mut BytesMut, method: &Method, target: &[u8]) {
+pub(crate) fn request_line(out: &mut Vec<u8>, method: &Method, target: &[u8]) {
     put(out, &[method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
 }
 
-pub(crate) fn status_line(out: &mut BytesMut, version: Version, status: StatusCode) {
+pub(crate) fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
     let version: &[u8] = if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
     let reason = status.canonical_reason().unwrap_or("Unknown");
     put(out, &[version, status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
 }
 
-pub(crate) fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+pub(crate) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     put(out, &[name, b": ", value, b"\r\n"]);
 }
 
 /// The field that tells the receiver how the body is framed, and nothing where the framing needs none.
-pub(crate) fn framing_field(out: &mut BytesMut, framing: Framing) {
+pub(crate) fn framing_field(out: &mut Vec<u8>, framing: Framing) {
     match framing {
         Framing::Length(length) => field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes()),
         Framing::Chunked => field(out, b"transfer-encoding", b"chunked"),
@@ -34,12 +33,12 @@ pub(crate) fn framing_field(out: &mut BytesMut, framing: Framing) {
     }
 }
 
-pub(crate) fn end_of_head(out: &mut BytesMut) {
+pub(crate) fn end_of_head(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
 /// The size line in front of a chunk.
-pub(crate) fn chunk_size(out: &mut BytesMut, size: usize) {
+pub(crate) fn chunk_size(out: &mut Vec<u8>, size: usize) {
     let mut digits = [0u8; 16];
     let mut at = digits.len();
     let mut rest = size;
@@ -54,7 +53,7 @@ pub(crate) fn chunk_size(out: &mut BytesMut, size: usize) {
     put(out, &[&digits[at..], b"\r\n"]);
 }
 
-pub(crate) fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
+pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         field(out, name.as_str().as_bytes(), value.as_bytes());
@@ -62,7 +61,7 @@ pub(crate) fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put(out: &mut BytesMut, parts: &[&[u8]]) {
+fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
     out.reserve(parts.iter().map(|part| part.len()).sum());
     for part in parts {
         out.extend_from_slice(part);
@@ -75,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         for size in [1usize, 15, 16, 255, 4096, 70_000] {
             chunk_size(&mut out, size);
             out.extend_from_slice(&vec![b'x'; size]);

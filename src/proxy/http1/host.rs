@@ -22,7 +22,7 @@ pub(super) fn check(headers: &HeaderMap, version: Version) -> Result<(), BadHead
 }
 
 /// A registered name, IPv4 address or bracketed IPv6 address, and perhaps a port. No user information, never empty.
-pub(super) fn check_authority(authority: &[u8]) -> Result<(), BadHead> {
+pub(crate) fn check_authority(authority: &[u8]) -> Result<(), BadHead> {
     let (host, port) = split_port(authority).ok_or(MALFORMED)?;
     let host_fits = match host {
         [b'[', inside @ .., b']'] => std::str::from_utf8(inside).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),

@@ -18,15 +18,30 @@ use tokio::net::TcpStream;
 use super::decoder::Decoder;
 use crate::base::limits::{READ_SMALL_BYTES, SPARE_BUFFERS_MAX};
 
-/// Read buffers of one worker that wait to be used again.
+/// Room for what is written, to begin with: a head and a small body.
+const OUTPUT_BYTES: usize = 2048;
+
+/// Buffers of one worker that wait to be used again.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     spare: RefCell<Vec<BytesMut>>,
+    spare_output: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
     fn take(&self) -> BytesMut {
         self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn take_output(&self) -> Vec<u8> {
+        self.spare_output.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(OUTPUT_BYTES))
+    }
+
+    fn put_output(&self, buffer: Vec<u8>) {
+        let mut spare = self.spare_output.borrow_mut();
+        if spare.len() < SPARE_BUFFERS_MAX && buffer.capacity() <= READ_SMALL_BYTES * 2 {
+            spare.push(buffer);
+        }
     }
 
     /// Keeps an empty buffer of the common size; gives any other back to the allocator.
@@ -59,14 +74,16 @@ pub(crate) struct Leg {
 /// What is to be written: encoded bytes, then perhaps one large piece of data, then the end of its chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    pub(crate) encoded: BytesMut,
+    pub(crate) encoded: Vec<u8>,
+    /// How much of `encoded` is written already.
+    written: usize,
     pub(crate) data: Bytes,
     pub(crate) after: &'static [u8],
 }
 
 impl Output {
     pub(crate) fn len(&self) -> usize {
-        self.encoded.len() + self.data.len() + self.after.len()
+        self.encoded.len() - self.written + self.data.len() + self.after.len()
     }
 
     /// Whether more may be encoded: what is encoded goes out before `data`, so it must not come after it.
@@ -75,8 +92,8 @@ impl Output {
     }
 
     fn advance(&mut self, mut written: usize) {
-        let part = written.min(self.encoded.len());
-        self.encoded.advance(part);
+        let part = written.min(self.encoded.len() - self.written);
+        self.written += part;
         written -= part;
         let part = written.min(self.data.len());
         self.data.advance(part);
@@ -171,7 +188,11 @@ impl Leg {
 
     /// Adds to what is to be written.
     pub(crate) fn with_output<T>(&self, add: impl FnOnce(&mut Output) -> T) -> T {
-        add(&mut self.output.borrow_mut())
+        let mut output = self.output.borrow_mut();
+        if output.encoded.capacity() == 0 {
+            output.encoded = self.buffers.take_output();
+        }
+        add(&mut output)
     }
 
     /// Ready when all that was to be written is with the kernel.
@@ -180,9 +201,9 @@ impl Leg {
         let mut stream = self.stream.borrow_mut();
         while output.len() > 0 {
             let written = if output.data.is_empty() && output.after.is_empty() {
-                ready!(Pin::new(&mut *stream).poll_write(context, &output.encoded))?
+                ready!(Pin::new(&mut *stream).poll_write(context, &output.encoded[output.written..]))?
             } else {
-                let parts = [IoSlice::new(&output.encoded), IoSlice::new(&output.data), IoSlice::new(output.after)];
+                let parts = [IoSlice::new(&output.encoded[output.written..]), IoSlice::new(&output.data), IoSlice::new(output.after)];
                 let first = parts.iter().position(|part| !part.is_empty()).unwrap_or(0);
                 ready!(Pin::new(&mut *stream).poll_write_vectored(context, &parts[first..]))?
             };
@@ -192,6 +213,7 @@ impl Leg {
             output.advance(written);
         }
         output.encoded.clear();
+        output.written = 0;
         Poll::Ready(Ok(()))
     }
 
@@ -208,8 +230,9 @@ impl Leg {
             self.buffers.put(std::mem::take(&mut *input));
         }
         let mut output = self.output.borrow_mut();
-        if output.len() == 0 {
-            *output = Output::default();
+        if output.len() == 0 && output.encoded.capacity() > 0 {
+            self.buffers.put_output(std::mem::take(&mut output.encoded));
+            output.written = 0;
         }
     }
 

@@ -54,7 +54,11 @@ impl Sender {
                 match body(context) {
                     Poll::Pending => starved = true,
                     Poll::Ready(Some(Ok(frame))) => leg.with_output(|output| self.encode(frame, output))?,
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(SendError::Body(error))),
+                    Poll::Ready(Some(Err(error))) => {
+                        // What came before the failure still goes out, as far as the peer takes it at once.
+                        let _ = leg.poll_flush(context);
+                        return Poll::Ready(Err(SendError::Body(error)));
+                    }
                     Poll::Ready(None) => leg.with_output(|output| self.finish(output))?,
                 }
             }

@@ -85,7 +85,7 @@ impl Connection {
             let worker = Rc::clone(self.worker());
             // Boxed, so that a parked connection does not keep the size of an active one.
             let active: Pin<Box<dyn Future<Output = Next>>> = Box::pin(self.serve());
-            if timed(active, &watch, &worker).await != Next::Park {
+            if worker.timed(active, &watch).await != Next::Park {
                 return;
             }
             self.leg.rest();
@@ -330,15 +330,4 @@ impl Streaming<'_> {
         let timeout = self.outbound.exchange.policy().limits.write_timeout;
         self.alarm.poll_at(since.after(timeout), context).map(|()| Err(SendError::Peer(std::io::ErrorKind::TimedOut.into())))
     }
-}
-
-/// Runs a task's active part and tells the stopwatch when it works and when it waits.
-async fn timed(mut active: Pin<Box<dyn Future<Output = Next> + '_>>, watch: &super::super::worker::Stopwatch, worker: &Worker) -> Next {
-    poll_fn(|context| {
-        watch.resume(worker.clock.now());
-        let polled = active.as_mut().poll(context);
-        watch.pause(&worker.clock);
-        polled
-    })
-    .await
 }

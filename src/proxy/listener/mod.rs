@@ -59,7 +59,8 @@ impl Acceptor {
             raise(&recorder.gauges().connections_accepted);
             drop(recorder);
             let place = Place::take(&pipeline, &self.open);
-            let peer = Peer { address, listener: self.listener, port, watch: Rc::new(Stopwatch::default()) };
+            let address_text = address.ip().to_canonical().to_string().into();
+            let peer = Peer { address, address_text, listener: self.listener, port, watch: Rc::new(Stopwatch::default()) };
             tokio::task::spawn_local(serve(Rc::clone(&pipeline), stream, peer, place));
         }
     }

@@ -153,19 +153,19 @@ where
 pub(crate) async fn serve(pipeline: Rc<Pipeline>, job: Job) {
     let watch = Rc::new(Stopwatch::default());
     let worker = Rc::clone(&pipeline.worker);
-    let mut work = Box::pin(exchange(pipeline, job, Rc::clone(&watch)));
-    poll_fn(|context| {
-        watch.resume(worker.clock.now());
-        let polled = work.as_mut().poll(context);
-        watch.pause(&worker.clock);
-        polled
-    })
-    .await;
+    let work = Box::pin(exchange(pipeline, job, Rc::clone(&watch)));
+    worker.timed(work, &watch).await;
 }
 
 async fn exchange(pipeline: Rc<Pipeline>, job: Job, watch: Rc<Stopwatch>) {
     let Job { head, body, client, mut answer } = job;
-    let peer = Peer { address: client, listener: 0, port: 0, watch: Rc::clone(&watch) };
+    let peer = Peer {
+        address: client,
+        address_text: client.ip().to_canonical().to_string().into(),
+        listener: 0,
+        port: 0,
+        watch: Rc::clone(&watch),
+    };
     let began = watch.woken_at();
     let outbound = match request_of(head, body) {
         Ok(request) => {

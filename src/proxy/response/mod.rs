@@ -3,7 +3,7 @@
 //! In: a status and a reason, or a response. Out: a JSON body that names the reason and the trace; the bytes of a head for an HTTP/1
 //! client. Not here: which status a failure gets (`error` decides).
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 
 use super::http1::framing::Framing;
@@ -60,7 +60,7 @@ impl Wire<'_> {
     }
 
     /// Writes the head. `framing` is the one that [`Wire::framing`] chose.
-    pub(crate) fn write_head(&self, out: &mut BytesMut, status: StatusCode, headers: &HeaderMap, framing: Framing) {
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap, framing: Framing) {
         encode::status_line(out, self.version, status);
         let keeps_length = framing == Framing::None && status != StatusCode::NO_CONTENT;
         let mut dated = false;
@@ -101,7 +101,7 @@ mod tests {
             .into_iter()
             .collect();
         let status = StatusCode::from_u16(status).unwrap();
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         wire.write_head(&mut out, status, &headers, wire.framing(status, body));
         String::from_utf8(out.to_vec()).unwrap()
     }

@@ -195,7 +195,8 @@ impl HostPattern {
         let fits = |label: &str| {
             !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         };
-        let address = !wildcard && name.starts_with('[') && name.ends_with(']');
+        let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|_| !wildcard);
+        let address = inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok());
         if !address && (labels.is_empty() || labels.len() > 253 || !labels.split('.').all(fits)) {
             return Err("a host name such as api.example.com, or *.example.com, without scheme, port or path");
         }

@@ -28,6 +28,11 @@ impl PathPattern {
         let count = inside.split('/').count();
         let segments: Result<Vec<_>, String> =
             inside.split('/').enumerate().map(|(index, segment)| parse_segment(segment, index + 1 == count)).collect();
+        let mut names: Vec<&str> = inside.split('/').filter(|segment| segment.starts_with('{')).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("each parameter once, not {} twice", pair[0]));
+        }
         Ok(PathPattern { text: text.to_owned(), segments: segments? })
     }
 
@@ -39,9 +44,13 @@ impl PathPattern {
         &self.segments
     }
 
-    #[cfg(test)]
+    /// The rule of the tree written down a second time, one pattern at a time; for tests and the fuzzer.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        let mut path = path[1..].split(|byte| *byte == b'/');
+        let Some(rooted) = path.strip_prefix(b"/") else {
+            return self.segments == [Segment::Rest];
+        };
+        let mut path = rooted.split(|byte| *byte == b'/');
         for segment in &self.segments {
             let fits = match (segment, path.next()) {
                 (Segment::Rest, _) => return true,
@@ -57,7 +66,7 @@ impl PathPattern {
     }
 
     /// Orders patterns that match the same path: the smaller, the more specific.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn specificity(&self) -> Vec<u8> {
         let rank = |segment: &Segment| match segment {
             Segment::Literal(_) => 0,

@@ -108,7 +108,8 @@ struct Progress<'p> {
 impl Call<'_> {
     /// Sends and waits. Fills in `send` and `wait`.
     pub(crate) async fn run(&self, upload: &mut Upload, alarm: &mut Alarm, attempt: &mut Attempt) -> Result<ResponseHead, Failure> {
-        let began = self.clock.now();
+        let at_once = attempt.reused && attempt.phases.of(Phase::Queue) == 0;
+        let began = if at_once { attempt.began } else { self.clock.now() };
         let mut progress = Progress {
             clock: self.clock,
             attempt,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use crate::telemetry::record::legend::EndpointId;
@@ -37,6 +38,8 @@ pub(crate) struct Endpoint {
     pub(crate) id: EndpointId,
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// Both as a `Host` would name them.
+    pub(crate) authority: HeaderValue,
     /// Known beforehand where the host is an address.
     pub(crate) address: Option<SocketAddr>,
     pub(crate) limits: Limits,
@@ -55,10 +58,13 @@ impl Endpoint {
     pub(crate) fn new(id: EndpointId, host: String, port: u16, limits: Limits, waiting: Arc<Waiting>) -> Self {
         let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         let slots = Arc::new(Semaphore::new(limits.connections_per_endpoint));
+        let bracketed = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let authority = HeaderValue::try_from(bracketed).unwrap_or_else(|_| HeaderValue::from_static("invalid"));
         Endpoint {
             id,
             host,
             port,
+            authority,
             address,
             limits,
             waiting,

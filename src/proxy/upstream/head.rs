@@ -6,8 +6,7 @@
 
 use std::net::IpAddr;
 
-use bytes::BytesMut;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, HeaderValue, Version};
 
 use crate::proxy::http1::{encode, hop};
 use crate::proxy::message::Request;
@@ -31,7 +30,7 @@ pub(crate) enum HostPolicy {
     Preserve,
     /// The endpoint's address.
     Endpoint,
-    Literal(String),
+    Literal(HeaderValue),
 }
 
 /// Everything that goes into the head beside the request itself.
@@ -39,6 +38,8 @@ pub(crate) struct Onward<'a> {
     pub(crate) request: &'a Request,
     pub(crate) host: &'a [u8],
     pub(crate) client: IpAddr,
+    /// The same as text.
+    pub(crate) client_text: &'a [u8],
     /// What the client says of earlier hops is passed on.
     pub(crate) trusted: bool,
     pub(crate) policy: ForwardedPolicy,
@@ -48,7 +49,7 @@ pub(crate) struct Onward<'a> {
 }
 
 impl Onward<'_> {
-    pub(crate) fn write(&self, out: &mut BytesMut) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let request = self.request;
         encode::request_line(out, &request.method, request.target.as_bytes());
         if !self.host.is_empty() {
@@ -77,14 +78,8 @@ impl Onward<'_> {
         encode::end_of_head(out);
     }
 
-    fn write_forwarded(&self, out: &mut BytesMut) {
-        use std::io::Write;
-        let mut address = [0u8; 48];
-        let mut cursor = &mut address[..];
-        // 48 bytes hold any address.
-        let _ = write!(cursor, "{}", self.client);
-        let used = 48 - cursor.len();
-        let client = &address[..used];
+    fn write_forwarded(&self, out: &mut Vec<u8>) {
+        let client = self.client_text;
         let headers = &self.request.headers;
         if self.policy.x_forwarded {
             self.list(out, headers, "x-forwarded-for", &[client]);
@@ -102,13 +97,13 @@ impl Onward<'_> {
     }
 
     /// A field that each hop adds to.
-    fn list(&self, out: &mut BytesMut, headers: &HeaderMap, name: &'static str, ours: &[&[u8]]) {
+    fn list(&self, out: &mut Vec<u8>, headers: &HeaderMap, name: &'static str, ours: &[&[u8]]) {
         let earlier = headers.get_all(name).iter().map(|value| value.as_bytes());
         write_list(out, earlier.filter(|_| self.trusted), name, ours);
     }
 
     /// A field that the first hop sets.
-    fn first(&self, out: &mut BytesMut, headers: &HeaderMap, name: &'static str, ours: &[u8]) {
+    fn first(&self, out: &mut Vec<u8>, headers: &HeaderMap, name: &'static str, ours: &[u8]) {
         let value = headers.get(name).filter(|_| self.trusted).map_or(ours, |value| value.as_bytes());
         if !value.is_empty() {
             encode::field(out, name.as_bytes(), value);
@@ -116,7 +111,7 @@ impl Onward<'_> {
     }
 }
 
-fn write_list<'v>(out: &mut BytesMut, earlier: impl Iterator<Item = &'v [u8]>, name: &str, ours: &[&[u8]]) {
+fn write_list<'v>(out: &mut Vec<u8>, earlier: impl Iterator<Item = &'v [u8]>, name: &str, ours: &[&[u8]]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     for value in earlier {
@@ -154,7 +149,7 @@ mod tests {
     use crate::base::target::Target;
     use crate::proxy::message::Body;
     use bytes::Bytes;
-    use http::{HeaderName, HeaderValue, Method};
+    use http::{HeaderName, Method};
 
     fn written(trusted: bool, policy: ForwardedPolicy, headers: &[(&'static str, &'static str)]) -> String {
         let request = Request {
@@ -169,13 +164,14 @@ mod tests {
             request: &request,
             host: b"h",
             client: "::1".parse().unwrap(),
+            client_text: b"::1",
             trusted,
             policy,
             traceparent: b"TP",
             trace_state: b"a=1",
             baggage: b"",
         };
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         onward.write(&mut out);
         String::from_utf8(out.to_vec()).unwrap()
     }

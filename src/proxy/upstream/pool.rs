@@ -28,6 +28,8 @@ use crate::telemetry::record::{Attempt, Phase};
 /// All pools of a worker.
 pub(crate) struct Pools {
     clock: Clock,
+    /// When the worker's current task was woken: good enough for idle times.
+    pub(crate) woken: Cell<Tick>,
     buffers: Rc<Buffers>,
     pools: RefCell<HashMap<EndpointId, Pool, FixedState>>,
     /// Where the other workers hear that a connection of theirs is wanted.
@@ -96,7 +98,7 @@ impl Drop for Lease {
 
 impl Pools {
     pub(crate) fn new(clock: Clock, buffers: Rc<Buffers>, neighbours: Vec<mpsc::Sender<EndpointId>>) -> Rc<Self> {
-        Rc::new(Pools { clock, buffers, pools: RefCell::default(), neighbours })
+        Rc::new(Pools { woken: Cell::new(clock.now()), clock, buffers, pools: RefCell::default(), neighbours })
     }
 
     /// A connection to `endpoint`, by `latest` at the latest: queueing and connecting may take the connect timeout each.
@@ -159,7 +161,7 @@ impl Pools {
     fn take_idle(&self, endpoint: &Arc<Endpoint>) -> Option<Connection> {
         let mut pools = self.pools.borrow_mut();
         let pool = pool_of(&mut pools, endpoint);
-        let now = self.clock.now();
+        let now = self.woken.get();
         while let Some(idle) = pool.idle.pop() {
             if now < idle.timeout_at && idle.connection.leg.is_quiet() {
                 pool.set_gauge();
@@ -187,7 +189,7 @@ impl Pools {
             return;
         }
         connection.leg.rest();
-        pool.idle.push(Idle { connection, timeout_at: self.clock.now().after(endpoint.limits.idle_timeout) });
+        pool.idle.push(Idle { connection, timeout_at: self.woken.get().after(endpoint.limits.idle_timeout) });
         pool.set_gauge();
     }
 

@@ -33,7 +33,7 @@ use keep::{Decision, Keep, Policy};
 use recent::{Filter, Recent};
 
 /// How often the rings are drained.
-const DRAIN_EVERY: Duration = Duration::from_millis(20);
+const DRAIN_EVERY: Duration = Duration::from_millis(5);
 /// How long a span waits for others to travel with.
 const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 /// Questions that wait for the thread.
@@ -136,6 +136,8 @@ struct Thread {
     log_block: Vec<u8>,
     log_lines: u64,
     lost_seen: Vec<(u64, u64)>,
+    /// Where slim records become whole ones.
+    scratch: Option<Box<Record>>,
 }
 
 /// A copy of the legends that is renewed when ids appear that it does not know.
@@ -157,8 +159,12 @@ impl Names {
         }
     }
 
+    fn route(&self, record: &Record) -> &RouteLegend {
+        self.routes.get(record.route.0 as usize).unwrap_or(&self.routes[0])
+    }
+
     fn entry<'e>(&'e self, record: &'e Record, wall_offset: u64) -> Entry<'e> {
-        let route = self.routes.get(record.route.0 as usize).unwrap_or(&self.routes[0]);
+        let route = self.route(record);
         let endpoint = record.attempts().last().and_then(|attempt| self.endpoints.get(attempt.endpoint.0 as usize));
         Entry { record, route, endpoint: endpoint.map(|arc| &**arc), wall_offset }
     }
@@ -181,6 +187,7 @@ impl Thread {
             log_block: Vec::new(),
             log_lines: 0,
             clock: parts.clock,
+            scratch: None,
         }
     }
 
@@ -206,7 +213,7 @@ impl Thread {
         match question {
             Question::Recent(filter, answer) => {
                 let wall_offset = self.clock.wall_offset();
-                let found = self.recent.find(&filter, |record| self.names.entry(record, wall_offset), &self.names.endpoints);
+                let found = self.recent.find(&filter, |record| self.names.route(record), &self.names.endpoints, wall_offset);
                 let _ = answer.send(found);
             }
             Question::Metrics(answer) => {
@@ -234,9 +241,7 @@ impl Thread {
         for index in 0..self.feeds.len() {
             self.aggregate.adopt(index, &mut self.feeds[index].arrivals);
             self.count_lost(index);
-            while let Ok(record) = self.feeds[index].ring.pop() {
-                self.take(&record, wall_offset);
-            }
+            self.drain_rings(index, wall_offset);
         }
         self.flush_log();
         let now = self.clock.now();
@@ -246,6 +251,19 @@ impl Thread {
         {
             self.flush_spans();
         }
+    }
+
+    /// Takes up what a worker has left in its rings.
+    fn drain_rings(&mut self, index: usize, wall_offset: u64) {
+        let mut scratch = self.scratch.take().unwrap_or_else(|| Box::new(Record::empty()));
+        while let Ok(slim) = self.feeds[index].slim.pop() {
+            slim.expand(&mut scratch);
+            self.take(&scratch, wall_offset);
+        }
+        while let Ok(record) = self.feeds[index].full.pop() {
+            self.take(&record, wall_offset);
+        }
+        self.scratch = Some(scratch);
     }
 
     fn take(&mut self, record: &Record, wall_offset: u64) {

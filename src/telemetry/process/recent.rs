@@ -13,8 +13,9 @@ use crate::base::ids::{TraceId, hex_text};
 use crate::base::limits::RECENT_RECORDS_MAX;
 use crate::telemetry::export::access_log::{Entry, error_type};
 use crate::telemetry::export::keep_reason::KeepReason;
-use crate::telemetry::record::legend::EndpointLegend;
+use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::PHASE_LABELS;
+use crate::telemetry::record::slim::Slim;
 use crate::telemetry::record::{Attempt, Phase, Record};
 
 #[derive(Debug, Clone, Default)]
@@ -29,7 +30,27 @@ pub(crate) struct Filter {
 
 #[derive(Default)]
 pub(super) struct Recent {
-    records: VecDeque<(Record, Option<KeepReason>)>,
+    records: VecDeque<(Held, Option<KeepReason>)>,
+}
+
+/// A record in as little room as it takes.
+#[allow(clippy::large_enum_variant, reason = "nearly all are slim, and a box each would cost an allocation a request")]
+enum Held {
+    Slim(Slim),
+    Full(Box<Record>),
+}
+
+impl Held {
+    fn of(record: &Record) -> Self {
+        Slim::of(record).map_or_else(|| Held::Full(Box::new(*record)), Held::Slim)
+    }
+
+    fn write_into(&self, record: &mut Record) {
+        match self {
+            Held::Slim(slim) => slim.expand(record),
+            Held::Full(full) => *record = **full,
+        }
+    }
 }
 
 impl Recent {
@@ -37,18 +58,30 @@ impl Recent {
         if self.records.len() == RECENT_RECORDS_MAX {
             self.records.pop_front();
         }
-        self.records.push_back((*record, kept));
+        self.records.push_back((Held::of(record), kept));
     }
 
     pub(super) fn find<'e>(
-        &'e self,
+        &self,
         filter: &Filter,
-        entry: impl Fn(&'e Record) -> Entry<'e>,
-        endpoints: &[Arc<EndpointLegend>],
+        route_of: impl Fn(&Record) -> &'e RouteLegend,
+        endpoints: &'e [Arc<EndpointLegend>],
+        wall_offset: u64,
     ) -> Vec<Value> {
-        let newest_first = self.records.iter().rev();
-        let passing = newest_first.filter(|(record, _)| filter.passes(record, &entry(record).route.name));
-        passing.take(filter.limit).map(|(record, kept)| to_json(entry(record), *kept, endpoints)).collect()
+        let mut record = Record::empty();
+        let mut found = Vec::new();
+        for (held, kept) in self.records.iter().rev() {
+            held.write_into(&mut record);
+            let route = route_of(&record);
+            if found.len() == filter.limit {
+                break;
+            }
+            if filter.passes(&record, &route.name) {
+                let endpoint = record.attempts().last().and_then(|attempt| endpoints.get(attempt.endpoint.0 as usize)).map(|arc| &**arc);
+                found.push(to_json(Entry { record: &record, route, endpoint, wall_offset }, *kept, endpoints));
+            }
+        }
+        found
     }
 }
 
@@ -110,6 +143,7 @@ fn millis(nanos: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::base::clock::Tick;
+    use crate::telemetry::record::legend::Legends;
 
     #[test]
     fn the_oldest_makes_room_and_filters_filter() {
@@ -121,8 +155,9 @@ mod tests {
         }
         assert_eq!(recent.records.len(), RECENT_RECORDS_MAX);
         let slow = Filter { min_ms: Some(RECENT_RECORDS_MAX as f64 + 2.0), ..Filter::default() };
-        assert_eq!(recent.records.iter().filter(|(record, _)| slow.passes(record, "")).count(), 3);
-        let other = Filter { route: Some("x".to_owned()), ..Filter::default() };
-        assert!(!other.passes(&recent.records[0].0, ""));
+        let legend = Legends::new().tables().0.remove(0);
+        let find = |filter: &Filter| recent.find(&Filter { limit: 100, ..filter.clone() }, |_| &legend, &[], 0).len();
+        assert_eq!(find(&slow), 3);
+        assert_eq!(find(&Filter { route: Some("x".to_owned()), ..Filter::default() }), 0);
     }
 }

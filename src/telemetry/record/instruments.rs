@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::series::{Budget, Kind, Parts, Series, Shard};
+use super::slim::Slim;
 use super::{Phase, Record};
-use crate::base::limits::RING_RECORDS_MAX;
+use crate::base::limits::{RING_FULL_RECORDS_MAX, RING_RECORDS_MAX};
 
 /// Counters of one worker that are no histograms. One writer each.
 #[derive(Debug, Default)]
@@ -25,14 +26,17 @@ pub(crate) struct Gauges {
 /// A worker's end.
 pub(crate) struct Recorder {
     shard: Shard,
-    ring: rtrb::Producer<Record>,
+    slim: rtrb::Producer<Slim>,
+    full: rtrb::Producer<Record>,
     gauges: Arc<Gauges>,
 }
 
 /// Telemetry's end of one worker.
 pub(crate) struct Feed {
     pub(crate) arrivals: rtrb::Consumer<Arc<Series>>,
-    pub(crate) ring: rtrb::Consumer<Record>,
+    pub(crate) slim: rtrb::Consumer<Slim>,
+    /// Those that do not fit into a slim record.
+    pub(crate) full: rtrb::Consumer<Record>,
     pub(crate) gauges: Arc<Gauges>,
 }
 
@@ -47,10 +51,11 @@ pub(crate) fn lower(cell: &AtomicU64) {
 impl Recorder {
     pub(crate) fn new(budget: Arc<Budget>) -> (Self, Feed) {
         let (shard, arrivals) = Shard::new(budget);
-        let (producer, consumer) = rtrb::RingBuffer::new(RING_RECORDS_MAX);
+        let (slim, slim_end) = rtrb::RingBuffer::new(RING_RECORDS_MAX);
+        let (full, full_end) = rtrb::RingBuffer::new(RING_FULL_RECORDS_MAX);
         let gauges = Arc::new(Gauges::default());
-        let feed = Feed { arrivals, ring: consumer, gauges: Arc::clone(&gauges) };
-        (Recorder { shard, ring: producer, gauges }, feed)
+        let feed = Feed { arrivals, slim: slim_end, full: full_end, gauges: Arc::clone(&gauges) };
+        (Recorder { shard, slim, full, gauges }, feed)
     }
 
     pub(crate) fn gauges(&self) -> &Gauges {
@@ -60,7 +65,11 @@ impl Recorder {
     /// Takes the facts of a finished exchange.
     pub(crate) fn submit(&mut self, record: &Record) {
         self.measure(record);
-        if self.ring.push(*record).is_err() {
+        let pushed = match Slim::of(record) {
+            Some(slim) => self.slim.push(slim).is_ok(),
+            None => self.full.push(*record).is_ok(),
+        };
+        if !pushed {
             raise(&self.gauges.lost_records);
             let wanted = record.flags.sampled || record.status >= 500 || record.attempt_count > 1;
             let spans = if wanted { record.span_count() } else { 0 };

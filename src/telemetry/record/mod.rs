@@ -9,6 +9,7 @@ pub(crate) mod propagation;
 pub(crate) mod baggage;
 pub(crate) mod wire;
 pub(crate) mod legend;
+pub(crate) mod slim;
 pub(crate) mod instruments;
 pub(crate) mod series;
 
@@ -24,6 +25,14 @@ use reason::Reason;
 /// One exchange, from the first byte of its request to the last of its answer.
 #[derive(Clone, Copy)]
 pub(crate) struct Record {
+    facts: Facts,
+    attempts: [Attempt; ATTEMPTS_MAX],
+    pub(crate) text: Text<RECORD_TEXT_BYTES>,
+}
+
+/// What a record holds beside its attempts and its text. A record is used as if these were its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts {
     pub(crate) trace_id: TraceId,
     pub(crate) span_id: SpanId,
     /// The caller's span: the parent when the trace goes on, a link when it was restarted.
@@ -31,7 +40,6 @@ pub(crate) struct Record {
     pub(crate) flags: TraceFlags,
     pub(crate) began: Tick,
     pub(crate) head_read: Tick,
-    pub(crate) answered: Tick,
     pub(crate) ended: Tick,
     /// Nanoseconds that the worker's thread spent inside this exchange: all time but its waits.
     pub(crate) self_ns: u64,
@@ -46,7 +54,6 @@ pub(crate) struct Record {
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
     pub(crate) attempt_count: u8,
-    pub(crate) attempts: [Attempt; ATTEMPTS_MAX],
     pub(crate) path: Piece,
     pub(crate) query: Piece,
     /// The path that goes upstream, where filters changed it.
@@ -56,7 +63,20 @@ pub(crate) struct Record {
     pub(crate) trace_state: Piece,
     /// The method as sent, where it is none of the known ones.
     pub(crate) method_text: Piece,
-    pub(crate) text: Text<RECORD_TEXT_BYTES>,
+}
+
+impl std::ops::Deref for Record {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.facts
+    }
+}
+
+impl std::ops::DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Facts {
+        &mut self.facts
+    }
 }
 
 /// One try at one endpoint: a CLIENT span's worth of facts. Durations are nanoseconds.
@@ -166,57 +186,12 @@ impl Attempt {
 
 impl Record {
     pub(crate) fn empty() -> Self {
-        Record {
-            trace_id: TraceId::default(),
-            span_id: SpanId::default(),
-            parent: None,
-            flags: TraceFlags::default(),
-            began: Tick(0),
-            head_read: Tick(0),
-            answered: Tick(0),
-            ended: Tick(0),
-            self_ns: 0,
-            route: RouteId::NONE,
-            method: MethodTag::Other,
-            version: VersionTag::Http11,
-            status: 0,
-            reason: None,
-            client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
-            listener_port: 0,
-            request_bytes: 0,
-            response_bytes: 0,
-            attempt_count: 0,
-            attempts: [Attempt::NONE; ATTEMPTS_MAX],
-            path: Piece::default(),
-            query: Piece::default(),
-            sent_path: Piece::default(),
-            host: Piece::default(),
-            user_agent: Piece::default(),
-            trace_state: Piece::default(),
-            method_text: Piece::default(),
-            text: Text::new(),
-        }
+        Record { facts: Facts::EMPTY, attempts: [Attempt::NONE; ATTEMPTS_MAX], text: Text::new() }
     }
 
-    /// Makes a used record fit for the next exchange. Touches only what the next exchange may leave unset.
+    /// Makes a used record fit for the next exchange. Attempts and text are written over.
     pub(crate) fn reset(&mut self) {
-        self.parent = None;
-        self.flags = TraceFlags::default();
-        self.answered = Tick(0);
-        self.self_ns = 0;
-        self.route = RouteId::NONE;
-        self.status = 0;
-        self.reason = None;
-        self.request_bytes = 0;
-        self.response_bytes = 0;
-        self.attempt_count = 0;
-        self.path = Piece::default();
-        self.query = Piece::default();
-        self.sent_path = Piece::default();
-        self.host = Piece::default();
-        self.user_agent = Piece::default();
-        self.trace_state = Piece::default();
-        self.method_text = Piece::default();
+        self.facts = Facts::EMPTY;
         self.text.clear();
     }
 
@@ -234,7 +209,8 @@ impl Record {
 
     /// The attempt that is under way or was the last one.
     pub(crate) fn last_attempt(&mut self) -> Option<&mut Attempt> {
-        self.attempts[..usize::from(self.attempt_count)].last_mut()
+        let count = usize::from(self.attempt_count);
+        self.attempts[..count].last_mut()
     }
 
     pub(crate) fn duration_ns(&self) -> u64 {
@@ -245,6 +221,36 @@ impl Record {
     pub(crate) fn span_count(&self) -> u64 {
         1 + u64::from(self.attempt_count)
     }
+}
+
+impl Facts {
+    const EMPTY: Facts = Facts {
+        trace_id: TraceId([0; 16]),
+        span_id: SpanId([0; 8]),
+        parent: None,
+        flags: TraceFlags { sampled: false, random: false, chosen_here: false },
+        began: Tick(0),
+        head_read: Tick(0),
+        ended: Tick(0),
+        self_ns: 0,
+        route: RouteId::NONE,
+        method: MethodTag::Other,
+        version: VersionTag::Http11,
+        status: 0,
+        reason: None,
+        client: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
+        listener_port: 0,
+        request_bytes: 0,
+        response_bytes: 0,
+        attempt_count: 0,
+        path: Piece::EMPTY,
+        query: Piece::EMPTY,
+        sent_path: Piece::EMPTY,
+        host: Piece::EMPTY,
+        user_agent: Piece::EMPTY,
+        trace_state: Piece::EMPTY,
+        method_text: Piece::EMPTY,
+    };
 }
 
 impl Phases {

@@ -128,7 +128,7 @@ metrics! {
     CONNECTIONS_ACCEPTED: "pellucid_connections_accepted_total", "pellucid.connections.accepted", "{connection}",
         "Client connections accepted.";
     CONNECTIONS_REFUSED: "pellucid_connections_refused_total", "pellucid.connections.refused", "{connection}",
-        "Client connections closed at once, by reason.";
+        "Client connections closed at once because the listener had as many as it may.";
     UPSTREAM_CONNECTIONS: "pellucid_upstream_connections", "pellucid.upstream.connections", "{connection}",
         "Connections to an endpoint, in use and idle.";
     UPSTREAM_CONNECTS: "pellucid_upstream_connects_total", "pellucid.upstream.connects", "{connection}",

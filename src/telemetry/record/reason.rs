@@ -9,8 +9,6 @@ pub(crate) enum Reason {
     MalformedRequest = 1,
     TargetTooLong,
     HeadersTooLarge,
-    BodyTooLarge,
-    UnsupportedVersion,
     HeaderTimeout,
     BodyTimeout,
     NoRoute,
@@ -31,19 +29,16 @@ pub(crate) enum Reason {
     UpstreamBodyTimeout,
     UpstreamBodyBroken,
     ExchangeTimeout,
-    Draining,
     Internal,
     /// The upstream answered with a 5xx of its own: the semantic conventions make the status the error type.
     UpstreamStatus,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 28] = [
+    pub(crate) const ALL: [Reason; 25] = [
         Reason::MalformedRequest,
         Reason::TargetTooLong,
         Reason::HeadersTooLarge,
-        Reason::BodyTooLarge,
-        Reason::UnsupportedVersion,
         Reason::HeaderTimeout,
         Reason::BodyTimeout,
         Reason::NoRoute,
@@ -64,7 +59,6 @@ impl Reason {
         Reason::UpstreamBodyTimeout,
         Reason::UpstreamBodyBroken,
         Reason::ExchangeTimeout,
-        Reason::Draining,
         Reason::Internal,
         Reason::UpstreamStatus,
     ];
@@ -74,8 +68,6 @@ impl Reason {
             Reason::MalformedRequest => "malformed_request",
             Reason::TargetTooLong => "target_too_long",
             Reason::HeadersTooLarge => "headers_too_large",
-            Reason::BodyTooLarge => "body_too_large",
-            Reason::UnsupportedVersion => "unsupported_version",
             Reason::HeaderTimeout => "header_timeout",
             Reason::BodyTimeout => "body_timeout",
             Reason::NoRoute => "no_route",
@@ -96,7 +88,6 @@ impl Reason {
             Reason::UpstreamBodyTimeout => "upstream_body_timeout",
             Reason::UpstreamBodyBroken => "upstream_body_broken",
             Reason::ExchangeTimeout => "exchange_timeout",
-            Reason::Draining => "draining",
             Reason::Internal => "internal",
             Reason::UpstreamStatus => "upstream_status",
         }

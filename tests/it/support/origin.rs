@@ -149,6 +149,11 @@ impl Conversation {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Bytes that came behind the head and were not asked for yet.
+    pub(crate) fn take_buffered(&mut self) -> usize {
+        std::mem::take(&mut self.buffer).len()
+    }
+
     fn read_chunks(&mut self, seen: &mut Seen) -> Option<()> {
         loop {
             let size = usize::from_str_radix(&self.read_line()?, 16).ok()?;

@@ -1,0 +1,4 @@
+//! Feeds bytes to `pellucid::fuzzing::config`; what must hold is asserted there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| pellucid::fuzzing::config(bytes));
