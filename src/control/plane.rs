@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::admin::{self, Admin};
 use super::swap::Control;
 use super::tracing_setup::Exports;
-use crate::telemetry::export::ledger::Signal;
+use crate::telemetry::export::ledger::{Drop, Ledger, Signal};
 use crate::telemetry::export::metrics::Family;
 use crate::telemetry::export::otlp::points::{self, Period};
 use crate::telemetry::export::otlp::resource::Resource;
@@ -89,6 +89,19 @@ async fn run(parts: Parts, stopped: oneshot::Receiver<()>) {
     }
     let _ = tokio::time::timeout(FLUSH_TIMEOUT, async { while exporting.join_next().await.is_some() {} }).await;
     serving.abort();
+    close_books(&telemetry.ledger);
+}
+
+/// Whatever is still on its way when the process ends is dropped, and the last balance of each signal is logged.
+fn close_books(ledger: &Ledger) {
+    for signal in Signal::ALL {
+        ledger.dropped(signal, Drop::Shutdown, ledger.balance(signal).queued);
+        let balance = ledger.balance(signal);
+        let dropped: u64 = balance.dropped.iter().sum();
+        if balance.produced > 0 {
+            tracing::info!(signal = signal.label(), balance.produced, balance.exported, balance.rejected, dropped, "telemetry has ended");
+        }
+    }
 }
 
 async fn serve_admin(socket: TcpListener, admin: Admin) {

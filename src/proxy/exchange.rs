@@ -67,7 +67,7 @@ impl Exchange {
         let trace_state = adopt_trace(record, worker, policy, &plan, &request.headers);
         let mut bag = Vec::new();
         if policy.trace == TracePolicy::Continue && policy.baggage {
-            baggage::join(request.headers.get_all(names::HEADER_BAGGAGE).iter().map(|value| value.as_bytes()), &mut bag);
+            baggage::join(request.headers.get_all(&names::BAGGAGE).iter().map(|value| value.as_bytes()), &mut bag);
         }
         crate::telemetry::record::instruments::raise(&worker.recorder.borrow().gauges().active_requests);
         Exchange {
@@ -211,7 +211,7 @@ fn describe(record: &mut Record, request: &Request) {
 /// Continues, restarts or ignores the caller's trace. Returns the `tracestate` that goes on.
 fn adopt_trace(record: &mut Record, worker: &Worker, policy: &ListenerPolicy, plan: &Plan, headers: &HeaderMap) -> Vec<u8> {
     let mut draw = worker.draw.borrow_mut();
-    let values = headers.get_all(names::HEADER_TRACEPARENT).iter().map(|value| value.as_bytes());
+    let values = headers.get_all(&names::TRACEPARENT).iter().map(|value| value.as_bytes());
     let caller = if policy.trace == TracePolicy::Ignore { None } else { TraceParent::extract(values) };
     let continued = caller.filter(|_| policy.trace == TracePolicy::Continue);
     record.span_id = SpanId::random(&mut draw);
@@ -222,11 +222,11 @@ fn adopt_trace(record: &mut Record, worker: &Worker, policy: &ListenerPolicy, pl
         Some(caller) => TraceFlags { sampled: caller.sampled, random: caller.random, chosen_here: chosen_here && caller.sampled },
         None => TraceFlags { sampled: chosen_here, random: true, chosen_here },
     };
-    if continued.is_none() || !headers.contains_key(names::HEADER_TRACESTATE) {
+    if continued.is_none() || !headers.contains_key(&names::TRACESTATE) {
         return Vec::new();
     }
     let mut joined = [0; TRACE_STATE_BYTES_MAX];
-    let members = headers.get_all(names::HEADER_TRACESTATE).iter().map(|value| value.as_bytes());
+    let members = headers.get_all(&names::TRACESTATE).iter().map(|value| value.as_bytes());
     let length = join_trace_state(members, &mut joined).unwrap_or(0);
     let kept = record.text.keep(&joined[..length], length);
     if !kept.is_cut() {

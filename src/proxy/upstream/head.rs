@@ -92,19 +92,19 @@ impl Onward<'_> {
         }
         if self.policy.via {
             let version: &[u8] = if self.request.version == Version::HTTP_10 { b"1.0 pellucid" } else { b"1.1 pellucid" };
-            write_list(out, headers.get_all("via").iter().map(|value| value.as_bytes()), "via", &[version]);
+            write_list(out, headers.get_all(http::header::VIA).iter().map(|value| value.as_bytes()), "via", &[version]);
         }
     }
 
     /// A field that each hop adds to.
     fn list(&self, out: &mut Vec<u8>, headers: &HeaderMap, name: &'static str, ours: &[&[u8]]) {
-        let earlier = headers.get_all(name).iter().map(|value| value.as_bytes());
-        write_list(out, earlier.filter(|_| self.trusted), name, ours);
+        let earlier = self.trusted.then(|| headers.get_all(name).iter().map(|value| value.as_bytes()));
+        write_list(out, earlier.into_iter().flatten(), name, ours);
     }
 
     /// A field that the first hop sets.
     fn first(&self, out: &mut Vec<u8>, headers: &HeaderMap, name: &'static str, ours: &[u8]) {
-        let value = headers.get(name).filter(|_| self.trusted).map_or(ours, |value| value.as_bytes());
+        let value = if self.trusted { headers.get(name).map_or(ours, |value| value.as_bytes()) } else { ours };
         if !value.is_empty() {
             encode::field(out, name.as_bytes(), value);
         }

@@ -186,6 +186,10 @@ fn string(out: &mut Vec<u8>, value: &str) {
 
 /// JSON escapes (RFC 8259, section 7).
 fn escaped(out: &mut Vec<u8>, value: &str) {
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0x00..=0x1f | 0x7f);
+    if !value.as_bytes().iter().any(special) {
+        return out.extend_from_slice(value.as_bytes());
+    }
     for &byte in value.as_bytes() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),

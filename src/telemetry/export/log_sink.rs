@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::ledger::{Drop, Ledger, Signal};
 use crate::base::limits::LOG_QUEUE_BYTES_MAX;
@@ -31,18 +31,20 @@ struct Block {
 enum Order {
     Write(Block),
     Reopen,
-    Stop,
+    Stop(SyncSender<()>),
 }
 
 /// Blocks in the queue; their bytes are bounded by [`LOG_QUEUE_BYTES_MAX`].
 const QUEUE_LEN_MAX: usize = 1024;
+
+/// How long the end waits for the last lines.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The writing thread, seen from outside.
 pub(crate) struct LogSink {
     orders: SyncSender<Order>,
     queued_bytes: Arc<AtomicUsize>,
     ledger: Arc<Ledger>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl LogSink {
@@ -52,8 +54,8 @@ impl LogSink {
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let mut writer =
             Writer { sink: Sink::open(&destination)?, destination, ledger: Arc::clone(&ledger), queued_bytes: Arc::clone(&queued_bytes) };
-        let thread = std::thread::Builder::new().name("pellucid-log".to_owned()).spawn(move || writer.run(&received))?;
-        Ok(LogSink { orders, queued_bytes, ledger, thread: Some(thread) })
+        std::thread::Builder::new().name("pellucid-log".to_owned()).spawn(move || writer.run(&received))?;
+        Ok(LogSink { orders, queued_bytes, ledger })
     }
 
     /// Takes lines that are counted as produced. Never waits.
@@ -72,11 +74,11 @@ impl LogSink {
         let _ = self.orders.try_send(Order::Reopen);
     }
 
-    /// Writes what is queued and ends the thread. Waits for the sink.
-    pub(crate) fn stop(mut self) {
-        let _ = self.orders.send(Order::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+    /// Writes what is queued and ends the thread. Waits for the sink, but not for ever: a blocked one must not hold the process.
+    pub(crate) fn stop(self) {
+        let (done, ended) = sync_channel(1);
+        if self.orders.try_send(Order::Stop(done)).is_ok() {
+            let _ = ended.recv_timeout(STOP_TIMEOUT);
         }
     }
 }
@@ -137,7 +139,10 @@ impl Writer {
             match order {
                 Order::Write(block) => self.write(&block),
                 Order::Reopen => self.reopen(),
-                Order::Stop => return,
+                Order::Stop(done) => {
+                    let _ = done.try_send(());
+                    return;
+                }
             }
         }
     }

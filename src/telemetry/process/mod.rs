@@ -39,7 +39,9 @@ const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 /// Questions that wait for the thread.
 const QUESTIONS_MAX: usize = 64;
 /// Log lines are handed on in blocks of about this size.
-const LOG_BLOCK_BYTES: usize = 64 * 1024;
+const LOG_BLOCK_BYTES: usize = 128 * 1024;
+/// How long a log line waits for others to be written with.
+const LOG_AGE_MAX: Duration = Duration::from_millis(50);
 
 /// What the thread is made of.
 pub(crate) struct Parts {
@@ -135,6 +137,7 @@ struct Thread {
     log: Option<(LogSink, Format)>,
     log_block: Vec<u8>,
     log_lines: u64,
+    log_since: Tick,
     lost_seen: Vec<(u64, u64)>,
     /// Where slim records become whole ones.
     scratch: Option<Box<Record>>,
@@ -186,6 +189,7 @@ impl Thread {
             log: parts.log,
             log_block: Vec::new(),
             log_lines: 0,
+            log_since: Tick(0),
             clock: parts.clock,
             scratch: None,
         }
@@ -222,6 +226,7 @@ impl Thread {
                 let _ = answer.send(families);
             }
             Question::Flush(answer) => {
+                self.flush_log();
                 let _ = answer.send(());
             }
             Question::Keep(policy) => self.keep.set_policy(policy),
@@ -243,8 +248,10 @@ impl Thread {
             self.count_lost(index);
             self.drain_rings(index, wall_offset);
         }
-        self.flush_log();
         let now = self.clock.now();
+        if self.log_lines > 0 && now >= self.log_since.after(LOG_AGE_MAX) {
+            self.flush_log();
+        }
         if let Some((_, batch)) = &self.spans
             && batch.spans() > 0
             && now >= self.batch_since.after(BATCH_AGE_MAX)
@@ -272,6 +279,9 @@ impl Thread {
         if let Some((_, format)) = self.log {
             self.ledger.produced(Signal::Logs, 1);
             access_log::write_line(&mut self.log_block, self.names.entry(record, wall_offset), format);
+            if self.log_lines == 0 {
+                self.log_since = now;
+            }
             self.log_lines += 1;
             if self.log_block.len() >= LOG_BLOCK_BYTES {
                 self.flush_log();
@@ -337,6 +347,7 @@ impl Thread {
 
     fn finish(&mut self) {
         self.drain();
+        self.flush_log();
         self.flush_spans();
         self.spans = None;
         if let Some((sink, _)) = self.log.take() {

@@ -69,19 +69,23 @@ impl Recent {
         wall_offset: u64,
     ) -> Vec<Value> {
         let mut record = Record::empty();
-        let mut found = Vec::new();
-        for (held, kept) in self.records.iter().rev() {
+        let mut passing = Vec::new();
+        for (index, (held, _)) in self.records.iter().enumerate() {
             held.write_into(&mut record);
-            let route = route_of(&record);
-            if found.len() == filter.limit {
-                break;
-            }
-            if filter.passes(&record, &route.name) {
-                let endpoint = record.attempts().last().and_then(|attempt| endpoints.get(attempt.endpoint.0 as usize)).map(|arc| &**arc);
-                found.push(to_json(Entry { record: &record, route, endpoint, wall_offset }, *kept, endpoints));
+            if filter.passes(&record, &route_of(&record).name) {
+                passing.push((record.ended, index));
             }
         }
-        found
+        // Workers hand their records over in turns, so that neighbours in time may have changed places.
+        passing.sort_unstable_by(|a, b| b.cmp(a));
+        passing.truncate(filter.limit);
+        let mut show = |index: usize| {
+            let (held, kept) = &self.records[index];
+            held.write_into(&mut record);
+            let endpoint = record.attempts().last().and_then(|attempt| endpoints.get(attempt.endpoint.0 as usize)).map(|arc| &**arc);
+            to_json(Entry { record: &record, route: route_of(&record), endpoint, wall_offset }, *kept, endpoints)
+        };
+        passing.into_iter().map(|(_, index)| show(index)).collect()
     }
 }
 
@@ -126,7 +130,7 @@ fn attempt_json(attempt: &Attempt, endpoints: &[Arc<EndpointLegend>]) -> Value {
     phases.insert("tls".to_owned(), json!(0.0));
     json!({
         "span_id": hex_text(&attempt.span_id.hex()),
-        "endpoint": endpoints.get(attempt.endpoint.0 as usize).map(|endpoint| endpoint.address()),
+        "endpoint": endpoints.get(attempt.endpoint.0 as usize).map(|endpoint| endpoint.authority.as_str()),
         "status": if attempt.status > 0 { json!(attempt.status) } else { Value::Null },
         "error": attempt.reason.map(|reason| error_type(reason, attempt.status)),
         "reused": attempt.reused,

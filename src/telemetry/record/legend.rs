@@ -37,6 +37,8 @@ pub(crate) struct EndpointLegend {
     pub(crate) upstream: String,
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// `host:port`, with brackets around IPv6 addresses.
+    pub(crate) authority: String,
     /// `server.address`, `server.port` and `pellucid.upstream` as encoded OTLP span attributes.
     pub(crate) attributes: Vec<u8>,
 }
@@ -120,11 +122,8 @@ impl EndpointLegend {
         wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_ADDRESS, host);
         wire::int_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_PORT, i64::from(port));
         wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_UPSTREAM, upstream);
-        EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, attributes }
-    }
-
-    pub(crate) fn address(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, authority, attributes }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Standard names come from the OpenTelemetry semantic conventions for HTTP (stable since 1.23); ours stand under
 //! `pellucid`. The tidy test refuses such a name anywhere else. Not here: values.
 
+use http::HeaderName;
+
 // Attributes of spans and log lines.
 pub(crate) const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub(crate) const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
@@ -19,7 +21,6 @@ pub(crate) const SERVER_ADDRESS: &str = "server.address";
 pub(crate) const SERVER_PORT: &str = "server.port";
 pub(crate) const CLIENT_ADDRESS: &str = "client.address";
 pub(crate) const CLIENT_PORT: &str = "client.port";
-pub(crate) const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
 pub(crate) const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
 pub(crate) const USER_AGENT_ORIGINAL: &str = "user_agent.original";
 pub(crate) const ERROR_TYPE: &str = "error.type";
@@ -64,6 +65,10 @@ pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 pub(crate) const HEADER_TRACESTATE: &str = "tracestate";
 pub(crate) const HEADER_BAGGAGE: &str = "baggage";
 pub(crate) const HEADER_TRACE_ID: &str = "x-trace-id";
+/// The same as names that need no parsing when they are looked up.
+pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static(HEADER_TRACEPARENT);
+pub(crate) static TRACESTATE: HeaderName = HeaderName::from_static(HEADER_TRACESTATE);
+pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static(HEADER_BAGGAGE);
 
 // Metric labels.
 pub(crate) const LABEL_METHOD: &str = "http_request_method";

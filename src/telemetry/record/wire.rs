@@ -97,14 +97,51 @@ pub(crate) fn int_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: i64
     out.extend_from_slice(&any[..=len]);
 }
 
-pub(crate) fn double_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: f64) {
-    key_value_head(out, field, key, 9);
-    fixed64(out, 4, value.to_bits());
-}
-
 pub(crate) fn bool_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: bool) {
     key_value_head(out, field, key, 2);
     uint(out, 2, u64::from(value));
+}
+
+/// An attribute of which only the value changes: what stands before the value, encoded once.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    before: Vec<u8>,
+    width: usize,
+}
+
+impl Slot {
+    /// For a double.
+    pub(crate) fn double(field: u32, key: &str) -> Self {
+        let mut before = Vec::new();
+        key_value_head(&mut before, field, key, 9);
+        tag(&mut before, 4, WIRE_FIXED64);
+        Slot { before, width: 8 }
+    }
+
+    /// For a whole number below `2^(7 * width)`, as a varint padded to `width` bytes.
+    pub(crate) fn int(field: u32, key: &str, width: usize) -> Self {
+        let mut before = Vec::new();
+        key_value_head(&mut before, field, key, 1 + width);
+        tag(&mut before, 3, WIRE_VARINT);
+        Slot { before, width }
+    }
+
+    pub(crate) fn put_double(&self, out: &mut Vec<u8>, value: f64) {
+        out.extend_from_slice(&self.before);
+        out.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+
+    pub(crate) fn put_int(&self, out: &mut Vec<u8>, value: u64) {
+        out.extend_from_slice(&self.before);
+        let mut padded = [0x80u8; 10];
+        let mut rest = value;
+        for byte in &mut padded[..self.width] {
+            *byte |= (rest & 0x7f) as u8;
+            rest >>= 7;
+        }
+        padded[self.width - 1] &= 0x7f;
+        out.extend_from_slice(&padded[..self.width]);
+    }
 }
 
 /// Everything of a `KeyValue` up to its `AnyValue`'s content of `any_len` bytes.
@@ -132,8 +169,11 @@ mod tests {
         string_attribute(&mut out, SPAN_ATTRIBUTES, "k", &"v".repeat(300));
         int_attribute(&mut out, SPAN_ATTRIBUTES, "status", 503);
         int_attribute(&mut out, SPAN_ATTRIBUTES, "negative", -1);
-        double_attribute(&mut out, SPAN_ATTRIBUTES, "ms", 1.5);
+        Slot::double(SPAN_ATTRIBUTES, "ms").put_double(&mut out, 1.5);
         bool_attribute(&mut out, SPAN_ATTRIBUTES, "reused", true);
+        Slot::double(SPAN_ATTRIBUTES, "slot_ms").put_double(&mut out, 2.25);
+        Slot::int(SPAN_ATTRIBUTES, "port", 3).put_int(&mut out, 65_535);
+        Slot::int(SPAN_ATTRIBUTES, "size", 9).put_int(&mut out, 1 << 40);
         let status = open(&mut out, 15);
         uint(&mut out, 3, 2);
         close(&mut out, status);
@@ -146,6 +186,9 @@ mod tests {
         assert_eq!(value(&span.attributes[2]), Value::IntValue(-1));
         assert_eq!(value(&span.attributes[3]), Value::DoubleValue(1.5));
         assert_eq!(value(&span.attributes[4]), Value::BoolValue(true));
+        assert_eq!(value(&span.attributes[5]), Value::DoubleValue(2.25));
+        assert_eq!(value(&span.attributes[6]), Value::IntValue(65_535));
+        assert_eq!(value(&span.attributes[7]), Value::IntValue(1 << 40));
         assert_eq!(span.status.unwrap().code, 2);
         assert_eq!(span.start_time_unix_nano, 42);
     }

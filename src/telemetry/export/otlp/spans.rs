@@ -3,6 +3,8 @@
 //! In: a kept record. Out: the bytes of `opentelemetry.proto.trace.v1.Span`, appended to a batch that becomes one export request. Attributes
 //! that only depend on route or endpoint are copied as they were encoded once. Not here: sending (`sender`).
 
+use std::net::IpAddr;
+
 use super::super::access_log::{Entry, error_type, split_host};
 use super::super::keep_reason::KeepReason;
 use super::super::redact;
@@ -10,7 +12,7 @@ use crate::base::ids::SpanId;
 use crate::base::text::Piece;
 use crate::telemetry::record::legend::EndpointLegend;
 use crate::telemetry::record::names::{self, METHODS, VERSIONS};
-use crate::telemetry::record::wire::{self, SPAN_ATTRIBUTES};
+use crate::telemetry::record::wire::{self, SPAN_ATTRIBUTES, Slot};
 use crate::telemetry::record::{Attempt, MethodTag, Phase, Record};
 
 /// Field numbers of `Span`.
@@ -42,11 +44,61 @@ pub(crate) struct Batch {
     spans: u64,
     resource_spans: Option<(wire::Open, wire::Open)>,
     resource: Vec<u8>,
+    known: Known,
+}
+
+/// Attributes, or parts of them, that are the same on many spans: encoded once.
+struct Known {
+    methods: [Vec<u8>; 10],
+    versions: [Vec<u8>; 3],
+    client_version: Vec<u8>,
+    scheme: Vec<u8>,
+    reused: [Vec<u8>; 2],
+    phases: [Slot; Phase::COUNT],
+    self_time: Slot,
+    status: Slot,
+    server_port: Slot,
+    client_port: Slot,
+    request_size: Slot,
+    response_size: Slot,
+}
+
+/// Bytes of a varint for statuses and ports, and for sizes.
+const SMALL_INT: usize = 3;
+const LARGE_INT: usize = 9;
+
+impl Known {
+    fn new() -> Self {
+        let text = |key: &str, value: &str| {
+            let mut out = Vec::new();
+            wire::string_attribute(&mut out, SPAN_ATTRIBUTES, key, value);
+            out
+        };
+        let reused = |value| {
+            let mut out = Vec::new();
+            wire::bool_attribute(&mut out, SPAN_ATTRIBUTES, names::PELLUCID_CONNECTION_REUSED, value);
+            out
+        };
+        Known {
+            methods: METHODS.map(|method| text(names::HTTP_REQUEST_METHOD, method)),
+            versions: VERSIONS.map(|version| text(names::NETWORK_PROTOCOL_VERSION, version)),
+            client_version: text(names::NETWORK_PROTOCOL_VERSION, "1.1"),
+            scheme: text(names::URL_SCHEME, "http"),
+            reused: [reused(false), reused(true)],
+            phases: names::PELLUCID_PHASE_MS.map(|name| Slot::double(SPAN_ATTRIBUTES, name)),
+            self_time: Slot::double(SPAN_ATTRIBUTES, names::PELLUCID_SELF_TIME_MS),
+            status: Slot::int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_STATUS_CODE, SMALL_INT),
+            server_port: Slot::int(SPAN_ATTRIBUTES, names::SERVER_PORT, SMALL_INT),
+            client_port: Slot::int(SPAN_ATTRIBUTES, names::CLIENT_PORT, SMALL_INT),
+            request_size: Slot::int(SPAN_ATTRIBUTES, names::HTTP_REQUEST_BODY_SIZE, LARGE_INT),
+            response_size: Slot::int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_BODY_SIZE, LARGE_INT),
+        }
+    }
 }
 
 impl Batch {
     pub(crate) fn new(resource: Vec<u8>) -> Self {
-        Batch { bytes: Vec::new(), spans: 0, resource_spans: None, resource }
+        Batch { bytes: Vec::new(), spans: 0, resource_spans: None, resource, known: Known::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,10 +114,10 @@ impl Batch {
         if self.resource_spans.is_none() {
             self.begin();
         }
-        server(&mut self.bytes, entry, reason);
+        server(&mut self.bytes, &self.known, entry, reason);
         for (index, attempt) in entry.record.attempts().iter().enumerate() {
             if let Some(endpoint) = endpoints(attempt) {
-                client(&mut self.bytes, entry, attempt, endpoint, index);
+                client(&mut self.bytes, &self.known, entry, attempt, endpoint, index);
             }
         }
         self.spans += entry.record.span_count();
@@ -94,7 +146,7 @@ impl Batch {
     }
 }
 
-fn server(out: &mut Vec<u8>, entry: Entry<'_>, reason: KeepReason) {
+fn server(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, reason: KeepReason) {
     let record = entry.record;
     let open = wire::open(out, 2);
     let parent = record.parent.filter(|caller| !caller.is_link).map(|caller| caller.span_id);
@@ -104,7 +156,7 @@ fn server(out: &mut Vec<u8>, entry: Entry<'_>, reason: KeepReason) {
     wire::fixed64(out, span::START, entry.wall_offset + record.began.0);
     wire::fixed64(out, span::END, entry.wall_offset + record.ended.0);
     out.extend_from_slice(&entry.route.attributes);
-    server_attributes(out, entry, reason);
+    server_attributes(out, known, entry, reason);
     if let Some(caller) = record.parent.filter(|caller| caller.is_link) {
         let link = wire::open(out, span::LINKS);
         wire::bytes(out, 1, &caller.trace_id.0);
@@ -118,31 +170,30 @@ fn server(out: &mut Vec<u8>, entry: Entry<'_>, reason: KeepReason) {
     wire::close(out, open);
 }
 
-fn server_attributes(out: &mut Vec<u8>, entry: Entry<'_>, reason: KeepReason) {
+fn server_attributes(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, reason: KeepReason) {
     let record = entry.record;
-    method(out, record);
+    method(out, known, record);
     piece(out, names::URL_PATH, record, record.path);
     if !record.query.is_empty() {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::URL_QUERY, &redact::query(&record.text.str(record.query)));
     }
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::URL_SCHEME, "http");
+    out.extend_from_slice(&known.scheme);
     let (address, port) = split_host(record.text.bytes(record.host));
     if !address.is_empty() {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::SERVER_ADDRESS, &String::from_utf8_lossy(address));
     }
-    wire::int_attribute(out, SPAN_ATTRIBUTES, names::SERVER_PORT, i64::from(port.unwrap_or(record.listener_port)));
-    wire::int_attribute(out, SPAN_ATTRIBUTES, names::HTTP_RESPONSE_STATUS_CODE, i64::from(record.status));
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::NETWORK_PROTOCOL_NAME, "http");
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::NETWORK_PROTOCOL_VERSION, VERSIONS[record.version as usize]);
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::CLIENT_ADDRESS, &record.client.ip().to_string());
-    wire::int_attribute(out, SPAN_ATTRIBUTES, names::CLIENT_PORT, i64::from(record.client.port()));
+    known.server_port.put_int(out, u64::from(port.unwrap_or(record.listener_port)));
+    known.status.put_int(out, u64::from(record.status));
+    out.extend_from_slice(&known.versions[record.version as usize]);
+    client_address(out, record.client.ip());
+    known.client_port.put_int(out, u64::from(record.client.port()));
     piece(out, names::USER_AGENT_ORIGINAL, record, record.user_agent);
-    wire::int_attribute(out, SPAN_ATTRIBUTES, names::HTTP_REQUEST_BODY_SIZE, record.request_bytes as i64);
-    wire::int_attribute(out, SPAN_ATTRIBUTES, names::HTTP_RESPONSE_BODY_SIZE, record.response_bytes as i64);
+    known.request_size.put_int(out, record.request_bytes);
+    known.response_size.put_int(out, record.response_bytes);
     if let Some(error) = entry.error_type() {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::ERROR_TYPE, &error);
     }
-    millis(out, names::PELLUCID_SELF_TIME_MS, record.self_ns);
+    known.self_time.put_double(out, millis(record.self_ns));
     wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_KEEP_REASON, reason.label());
     let mut totals = [0; Phase::COUNT];
     for attempt in record.attempts() {
@@ -152,12 +203,12 @@ fn server_attributes(out: &mut Vec<u8>, entry: Entry<'_>, reason: KeepReason) {
     }
     for phase in Phase::ALL {
         if totals[phase as usize] > 0 {
-            millis(out, names::PELLUCID_PHASE_MS[phase as usize], totals[phase as usize]);
+            known.phases[phase as usize].put_double(out, millis(totals[phase as usize]));
         }
     }
 }
 
-fn client(out: &mut Vec<u8>, entry: Entry<'_>, attempt: &Attempt, endpoint: &EndpointLegend, index: usize) {
+fn client(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, attempt: &Attempt, endpoint: &EndpointLegend, index: usize) {
     let record = entry.record;
     let open = wire::open(out, 2);
     identity(out, record, attempt.span_id, Some(record.span_id));
@@ -166,18 +217,18 @@ fn client(out: &mut Vec<u8>, entry: Entry<'_>, attempt: &Attempt, endpoint: &End
     wire::fixed64(out, span::START, entry.wall_offset + attempt.began.0);
     wire::fixed64(out, span::END, entry.wall_offset + attempt.ended.0);
     out.extend_from_slice(&endpoint.attributes);
-    method(out, record);
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::URL_FULL, &url_full(record, endpoint));
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::NETWORK_PROTOCOL_VERSION, "1.1");
+    method(out, known, record);
+    url_full(out, record, endpoint);
+    out.extend_from_slice(&known.client_version);
     if attempt.status > 0 {
-        wire::int_attribute(out, SPAN_ATTRIBUTES, names::HTTP_RESPONSE_STATUS_CODE, i64::from(attempt.status));
+        known.status.put_int(out, u64::from(attempt.status));
     }
     if index > 0 {
         wire::int_attribute(out, SPAN_ATTRIBUTES, names::HTTP_REQUEST_RESEND_COUNT, index as i64);
     }
-    wire::bool_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_CONNECTION_REUSED, attempt.reused);
+    out.extend_from_slice(&known.reused[usize::from(attempt.reused)]);
     for phase in Phase::ALL {
-        millis(out, names::PELLUCID_PHASE_MS[phase as usize], attempt.phases.of(phase));
+        known.phases[phase as usize].put_double(out, millis(attempt.phases.of(phase)));
     }
     // On client spans every 4xx and 5xx is an error, and the status its type.
     let failed = attempt.reason.map(|reason| error_type(reason, attempt.status));
@@ -216,8 +267,8 @@ fn span_method(record: &Record) -> &'static str {
     if record.method == MethodTag::Other { "HTTP" } else { METHODS[record.method as usize] }
 }
 
-fn method(out: &mut Vec<u8>, record: &Record) {
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::HTTP_REQUEST_METHOD, METHODS[record.method as usize]);
+fn method(out: &mut Vec<u8>, known: &Known, record: &Record) {
+    out.extend_from_slice(&known.methods[record.method as usize]);
     piece(out, names::HTTP_REQUEST_METHOD_ORIGINAL, record, record.method_text);
 }
 
@@ -227,8 +278,28 @@ fn piece(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
     }
 }
 
-fn millis(out: &mut Vec<u8>, name: &str, nanos: u64) {
-    wire::double_attribute(out, SPAN_ATTRIBUTES, name, nanos as f64 / 1e6);
+fn millis(nanos: u64) -> f64 {
+    nanos as f64 / 1e6
+}
+
+/// `client.address`. IPv4, the common case, is written without the formatting machinery.
+fn client_address(out: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(v4) = address.to_canonical() else {
+        return wire::string_attribute(out, SPAN_ATTRIBUTES, names::CLIENT_ADDRESS, &address.to_string());
+    };
+    let (mut text, mut len) = ([0u8; 16], 0);
+    for (index, octet) in v4.octets().into_iter().enumerate() {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        text[len..len + digits.len()].copy_from_slice(digits);
+        len += digits.len();
+        if index < 3 {
+            text[len] = b'.';
+            len += 1;
+        }
+    }
+    let text = std::str::from_utf8(&text[..len]).expect("digits and dots");
+    wire::string_attribute(out, SPAN_ATTRIBUTES, names::CLIENT_ADDRESS, text);
 }
 
 fn status_error(out: &mut Vec<u8>) {
@@ -241,15 +312,23 @@ fn flags(record: &Record) -> u32 {
     u32::from(record.flags.sampled) | u32::from(record.flags.random) << 1 | FLAG_KNOWS_REMOTE
 }
 
-/// Where the request went. Credentials never stand in a target, and secret query values are replaced.
-fn url_full(record: &Record, endpoint: &EndpointLegend) -> String {
+/// `url.full`: where the request went. Credentials never stand in a target, and secret query values are replaced.
+fn url_full(out: &mut Vec<u8>, record: &Record, endpoint: &EndpointLegend) {
     let path = if record.sent_path.is_empty() { record.path } else { record.sent_path };
-    let mut url = format!("http://{}{}", endpoint.address(), record.text.str(path));
+    let open = wire::open(out, SPAN_ATTRIBUTES);
+    wire::bytes(out, 1, names::URL_FULL.as_bytes());
+    let value = wire::open(out, 2);
+    let text = wire::open(out, 1);
+    out.extend_from_slice(b"http://");
+    out.extend_from_slice(endpoint.authority.as_bytes());
+    out.extend_from_slice(record.text.str(path).as_bytes());
     if !record.query.is_empty() {
-        url.push('?');
-        url.push_str(&redact::query(&record.text.str(record.query)));
+        out.push(b'?');
+        out.extend_from_slice(redact::query(&record.text.str(record.query)).as_bytes());
     }
-    url
+    wire::close(out, text);
+    wire::close(out, value);
+    wire::close(out, open);
 }
 
 #[cfg(test)]
