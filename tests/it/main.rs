@@ -14,6 +14,7 @@
 mod support;
 
 mod allocations;
+mod clients;
 mod compared;
 mod config;
 mod connections;
