@@ -53,7 +53,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Opens the record. `began` is when the request's first byte was seen.
-    pub(crate) fn open(worker: &Rc<Worker>, request: &Request, peer: &Peer, began: Tick) -> Self {
+    pub(crate) fn open(worker: &Rc<Worker>, request: &Request, peer: &Peer, began: Tick) -> Box<Self> {
         let plan = worker.plan();
         let policy = &plan.snapshot.listeners[peer.listener];
         let mut kit = worker.take_kit();
@@ -70,7 +70,7 @@ impl Exchange {
             baggage::join(request.headers.get_all(&names::BAGGAGE).iter().map(|value| value.as_bytes()), &mut bag);
         }
         crate::telemetry::record::instruments::raise(&worker.recorder.borrow().gauges().active_requests);
-        Exchange {
+        Box::new(Exchange {
             worker: Rc::clone(worker),
             peer: peer.clone(),
             deadline: Tick::NEVER,
@@ -82,7 +82,7 @@ impl Exchange {
             body_idle_timeout: policy.limits.body_timeout,
             kit: Some(kit),
             plan,
-        }
+        })
     }
 
     pub(crate) fn policy(&self) -> &ListenerPolicy {

@@ -36,7 +36,8 @@ pub(crate) struct Outbound {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
-    pub(crate) exchange: Exchange,
+    /// Boxed, because an answer changes hands several times.
+    pub(crate) exchange: Box<Exchange>,
     /// When the body began to stall; never while it flows.
     progress_at: Tick,
 }
@@ -47,9 +48,9 @@ pub(crate) struct BrokenOff;
 
 impl Pipeline {
     /// One request, from its head to the head of its answer.
-    pub(crate) async fn handle(&self, mut request: Request, peer: &Peer, began: Tick) -> Outbound {
-        let mut exchange = Exchange::open(&self.worker, &request, peer, began);
-        match self.serve(&mut exchange, &mut request).await {
+    pub(crate) async fn handle(&self, request: &mut Request, peer: &Peer, began: Tick) -> Outbound {
+        let mut exchange = Exchange::open(&self.worker, request, peer, began);
+        match self.serve(&mut exchange, request).await {
             Ok(response) => Outbound::new(exchange, response),
             Err(error) => Outbound::failed(exchange, &error),
         }
@@ -190,7 +191,7 @@ fn upstream_host(upstream: &Upstream, endpoint: &Endpoint, request: &Request) ->
 }
 
 impl Outbound {
-    fn new(mut exchange: Exchange, response: Response) -> Self {
+    fn new(mut exchange: Box<Exchange>, response: Response) -> Self {
         let record = exchange.record();
         record.status = response.status.as_u16();
         if response.status.is_server_error() && record.attempt_count > 0 {
@@ -200,7 +201,7 @@ impl Outbound {
     }
 
     /// An answer of our own in place of an upstream's.
-    pub(crate) fn failed(mut exchange: Exchange, error: &ProxyError) -> Self {
+    pub(crate) fn failed(mut exchange: Box<Exchange>, error: &ProxyError) -> Self {
         let fault = error.fault();
         let response = response::of_fault(fault, exchange.trace_id());
         let mut outbound = Outbound::new(exchange, response);
@@ -272,8 +273,10 @@ impl Outbound {
     }
 
     /// The answer is over, or broken off. Closes the record.
-    pub(crate) fn finish(mut self, response_bytes: u64, clean: bool) {
+    pub(crate) fn finish(&mut self, response_bytes: u64, clean: bool) {
+        // Both hold the upstream's read buffer, which goes back to the pool with the connection.
         self.body = Body::empty();
+        self.headers = HeaderMap::new();
         self.exchange.finish(response_bytes, clean);
     }
 }

@@ -179,7 +179,7 @@ impl Connection {
             swallows: !head.expects_continue && !matches!(head.framing, Framing::Length(length) if length > BODY_SWALLOW_BYTES_MAX),
         };
         let incoming = Incoming::new(Rc::clone(&self.leg), head.framing);
-        let request = Request {
+        let mut request = Request {
             method: head.method,
             target: head.target,
             version: head.version,
@@ -194,7 +194,7 @@ impl Connection {
             gone_at: Tick::NEVER,
         };
         let answered = {
-            let mut handling = std::pin::pin!(self.pipeline.handle(request, &self.peer, began));
+            let mut handling = std::pin::pin!(self.pipeline.handle(&mut request, &self.peer, began));
             let alarm = &mut self.alarm;
             poll_fn(|context| match handling.as_mut().poll(context) {
                 Poll::Ready(outbound) => Poll::Ready(Some(outbound)),

@@ -168,8 +168,8 @@ async fn exchange(pipeline: Rc<Pipeline>, job: Job, watch: Rc<Stopwatch>) {
     };
     let began = watch.woken_at();
     let outbound = match request_of(head, body) {
-        Ok(request) => {
-            let mut handling = std::pin::pin!(pipeline.handle(request, &peer, began));
+        Ok(mut request) => {
+            let mut handling = std::pin::pin!(pipeline.handle(&mut request, &peer, began));
             let answered = poll_fn(|context| match handling.as_mut().poll(context) {
                 Poll::Ready(outbound) => Poll::Ready(Some(outbound)),
                 Poll::Pending => answer.poll_closed(context).map(|()| None),
