@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::config::environment::{self, BadVariable, Lookup};
@@ -63,6 +64,13 @@ pub(crate) struct TelemetrySettings {
     pub(crate) push_interval: Duration,
     pub(crate) access_log: Option<(Destination, Format)>,
     pub(crate) series_max: usize,
+}
+
+impl UpstreamInfo {
+    /// Requests that wait for a connection.
+    pub(crate) fn pending(&self) -> u64 {
+        self.endpoints.first().map_or(0, |endpoint| endpoint.waiting.pending.load(Ordering::Relaxed))
+    }
 }
 
 /// What a compilation needs beside the configuration.
@@ -251,8 +259,8 @@ fn host_policy(host: &super::config::decode::Placed<String>, problems: &mut Prob
     match host.value.as_str() {
         "preserve" => HostPolicy::Preserve,
         "endpoint" => HostPolicy::Endpoint,
-        literal if is_authority(literal) && http::HeaderValue::from_str(literal).is_ok() => {
-            HostPolicy::Literal(http::HeaderValue::from_str(literal).expect("checked above"))
+        literal if is_authority(literal) => {
+            HostPolicy::Literal(http::HeaderValue::from_str(literal).expect("an authority is visible ASCII"))
         }
         other => {
             problems.add(
@@ -290,13 +298,9 @@ fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) ->
             problems.add(flag.mark, "found `true`, expected `false`: continuous profiles are not available in this version");
         }
     }
-    for (name, value) in telemetry.otlp.iter().flat_map(|otlp| &otlp.headers.pairs) {
-        if http::HeaderName::try_from(&name.value).is_err() {
-            problems.add(name.mark, format!("found `{}`, expected the name of a header field", name.value));
-        }
-        if http::HeaderValue::try_from(&value.value).is_err() {
-            problems.add(value.mark, format!("the value of `{}` holds a control character, expected visible text", name.value));
-        }
+    if let Some(otlp) = &telemetry.otlp {
+        // Only for its mistakes: exports take the headers as text.
+        routes::header_pairs(&otlp.headers, false, problems);
     }
     let place = telemetry.otlp.as_ref().map_or(Mark { line: 1, column: 1 }, |otlp| otlp.endpoint.mark);
     let mut report = |BadVariable(message)| problems.add(place, message);

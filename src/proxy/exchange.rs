@@ -162,7 +162,6 @@ impl Exchange {
         let reason = record.reason;
         if let Some(attempt) = record.last_attempt().filter(|attempt| attempt.status == 0) {
             attempt.reason = attempt.reason.or(reason);
-            attempt.ended = attempt.ended.max(attempt.began);
         }
         record.request_bytes = record.attempts().last().map_or(0, |attempt| attempt.request_bytes);
         let mut recorder = self.worker.recorder.borrow_mut();

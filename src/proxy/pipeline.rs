@@ -151,7 +151,7 @@ impl Pipeline {
             Err(failure) => return Err(give_up(failure, upload, request, lease.is_reused(), &leg)),
         };
         attempt.status = head.status.as_u16();
-        exchange.upload = Some(upload).filter(|upload| !upload.is_over() || !upload.is_complete());
+        exchange.upload = Some(upload).filter(|upload| !upload.is_complete());
         exchange.lease = Some(lease);
         exchange.upstream_persists = head.persistent;
         exchange.body_idle_timeout = endpoint.limits.body_idle_timeout;

@@ -63,8 +63,7 @@ pub(super) async fn upstreams(State(admin): State<Admin>) -> Json<Value> {
                     })
                 })
                 .collect();
-            let pending = upstream.endpoints.first().map_or(0, |endpoint| endpoint.waiting.pending.load(Relaxed));
-            json!({ "name": upstream.name, "pending": pending, "endpoints": endpoints })
+            json!({ "name": upstream.name, "pending": upstream.pending(), "endpoints": endpoints })
         })
         .collect();
     Json(json!({ "upstreams": upstreams }))

@@ -62,8 +62,7 @@ pub(super) fn control_families(control: &Control) -> Vec<Family> {
             connections.push(labels(), endpoint.connections() as f64);
             connects.push(labels(), endpoint.connects.load(Ordering::Relaxed) as f64);
         }
-        let waiting = upstream.endpoints.first().map_or(0, |endpoint| endpoint.waiting.pending.load(Ordering::Relaxed));
-        pending.push(vec![(names::LABEL_UPSTREAM, name)], waiting as f64);
+        pending.push(vec![(names::LABEL_UPSTREAM, name)], upstream.pending() as f64);
     }
     let mut reloads = Family::new(&names::CONFIG_RELOADS, FamilyKind::Counter);
     for (outcome, count) in [("ok", &control.reloads_done), ("refused", &control.reloads_refused)] {

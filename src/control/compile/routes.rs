@@ -197,7 +197,8 @@ fn header_edit(rules: &HeaderRules, problems: &mut Problems) -> HeaderEdit {
     HeaderEdit { remove, set: header_pairs(&rules.set, true, problems), add: header_pairs(&rules.add, true, problems) }
 }
 
-fn header_pairs(pairs: &Pairs, changes: bool, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
+/// The fields of a map. `changes` says that they change messages, which some fields must not.
+pub(super) fn header_pairs(pairs: &Pairs, changes: bool, problems: &mut Problems) -> Vec<(HeaderName, HeaderValue)> {
     let read = pairs.pairs.iter().filter_map(|(name, value)| {
         let read_name = header_name(&name.value, name.mark, changes, problems);
         let read_value = HeaderValue::from_str(&value.value).ok();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::sync::{mpsc, oneshot};
 
@@ -196,8 +196,7 @@ fn request_of(
     {
         headers.insert(http::header::HOST, host);
     }
-    let version = if head.version == Version::HTTP_2 { Version::HTTP_2 } else { head.version };
-    Ok(Request { method: head.method, target, version, headers, body: Body::boxed(body), interim: None })
+    Ok(Request { method: head.method, target, version: head.version, headers, body: Body::boxed(body), interim: None })
 }
 
 /// Passes the answer on, frame by frame, as fast as it is taken.

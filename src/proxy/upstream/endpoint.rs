@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::sync::Semaphore;
 
-use crate::telemetry::record::legend::EndpointId;
+use crate::telemetry::record::legend::{self, EndpointId};
 
 /// The bounds of an upstream's connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,7 @@ impl Endpoint {
     pub(crate) fn new(id: EndpointId, host: String, port: u16, limits: Limits, waiting: Arc<Waiting>) -> Self {
         let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
         let slots = Arc::new(Semaphore::new(limits.connections_per_endpoint));
-        let bracketed = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let authority = HeaderValue::try_from(bracketed).unwrap_or_else(|_| HeaderValue::from_static("invalid"));
+        let authority = HeaderValue::try_from(legend::authority(&host, port)).unwrap_or_else(|_| HeaderValue::from_static("invalid"));
         Endpoint {
             id,
             host,

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use crate::base::ids::{SpanId, TraceId};
 use crate::telemetry::export::metrics::Exemplar;
 use crate::telemetry::record::Record;
-use crate::telemetry::record::instruments::{client_parts, server_parts};
-use crate::telemetry::record::series::{BOUND_COUNT, Key, Kind, Parts, bucket_of};
+use crate::telemetry::record::instruments::{client_parts, self_time_parts, server_parts};
+use crate::telemetry::record::series::{BOUND_COUNT, Key, Parts, bucket_of};
 
 /// Series that exemplars are held for; past it, only those that are known get newer ones.
 const SERIES_MAX: usize = 10_000;
@@ -21,11 +21,10 @@ pub(super) struct Exemplars {
 
 impl Exemplars {
     pub(super) fn note(&mut self, record: &Record, wall_offset: u64) {
-        let server = server_parts(record);
         let unix_nanos = wall_offset + record.ended.0;
         let place = (record.trace_id, record.span_id, unix_nanos);
-        self.set(server, record.duration_ns(), place);
-        self.set(Parts { kind: Kind::SelfTime, detail: 0, status: 0, version: 0, reason: 0, ..server }, record.self_ns, place);
+        self.set(server_parts(record), record.duration_ns(), place);
+        self.set(self_time_parts(record), record.self_ns, place);
         for (index, attempt) in record.attempts().iter().enumerate() {
             self.set(client_parts(record, index), attempt.duration_ns(), (record.trace_id, attempt.span_id, unix_nanos));
         }

@@ -79,10 +79,8 @@ impl Recorder {
     }
 
     fn measure(&mut self, record: &Record) {
-        let server = server_parts(record);
-        self.shard.observe(server, record.duration_ns(), [record.request_bytes, record.response_bytes]);
-        let own = Parts { kind: Kind::SelfTime, detail: 0, status: 0, version: 0, reason: 0, ..server };
-        self.shard.observe(own, record.self_ns, [0, 0]);
+        self.shard.observe(server_parts(record), record.duration_ns(), [record.request_bytes, record.response_bytes]);
+        self.shard.observe(self_time_parts(record), record.self_ns, [0, 0]);
         for (index, attempt) in record.attempts().iter().enumerate() {
             let client = client_parts(record, index);
             self.shard.observe(client, attempt.duration_ns(), [u64::from(index > 0), 0]);
@@ -107,6 +105,11 @@ pub(crate) fn server_parts(record: &Record) -> Parts {
         version: record.version as u8,
         reason: record.reason.map_or(0, |reason| reason as u8),
     }
+}
+
+/// The series of `pellucid.self_time` that a record belongs to.
+pub(crate) fn self_time_parts(record: &Record) -> Parts {
+    Parts { kind: Kind::SelfTime, subject: record.route.0, detail: 0, status: 0, version: 0, reason: 0 }
 }
 
 /// The series of `http.client.request.duration` that an attempt belongs to.

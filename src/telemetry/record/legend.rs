@@ -103,6 +103,11 @@ impl Legends {
     }
 }
 
+/// `host:port`, with brackets around an IPv6 address.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 impl RouteLegend {
     fn new(name: &str, template: &str) -> Self {
         let mut attributes = Vec::new();
@@ -122,8 +127,7 @@ impl EndpointLegend {
         wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_ADDRESS, host);
         wire::int_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_PORT, i64::from(port));
         wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_UPSTREAM, upstream);
-        let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, authority, attributes }
+        EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, authority: authority(host, port), attributes }
     }
 }
 
