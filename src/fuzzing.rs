@@ -3,10 +3,11 @@
 //! In: any bytes. Out: nothing, or a panic where a promise is broken. Compiled only with the feature `fuzzing`.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method};
+use http::Method;
 
 use crate::base::target::Target;
 use crate::control::config;
+use crate::proxy::fields::Fields;
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::head::{HeadScanner, RequestHead, parse_request, parse_response};
 use crate::proxy::http1::{chunked, encode};
@@ -23,8 +24,8 @@ pub fn http1(bytes: &[u8]) {
     if let Some(head) = request_head(bytes) {
         let mut written = Vec::new();
         encode::request_line(&mut written, &head.method, head.target.as_bytes());
-        for (name, value) in &head.headers {
-            encode::field(&mut written, name.as_str().as_bytes(), value.as_bytes());
+        for field in head.headers.iter() {
+            encode::field(&mut written, field.name, field.value);
         }
         encode::end_of_head(&mut written);
         if head.version == http::Version::HTTP_11 {
@@ -102,7 +103,7 @@ pub fn routes(bytes: &[u8]) {
     let matcher = |path: &PathPattern| Matcher { hosts: Vec::new(), path: path.clone(), methods: Vec::new(), headers: Vec::new() };
     let matchers: Vec<Matcher> = patterns.iter().map(matcher).collect();
     let Ok(table) = Table::build(&matchers) else { return };
-    let found = table.find(b"h", target.match_path(), &Method::GET, &HeaderMap::new()).ok();
+    let found = table.find(b"h", target.match_path(), &Method::GET, &Fields::new()).ok();
     let fitting = (0..patterns.len()).filter(|index| patterns[*index].matches(target.match_path()));
     let expected = fitting.min_by_key(|index| patterns[*index].specificity());
     assert_eq!(found, expected);

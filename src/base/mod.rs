@@ -8,5 +8,6 @@ pub(crate) mod clock;
 pub(crate) mod draw;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod stopwatch;
 pub(crate) mod target;
 pub(crate) mod text;

@@ -5,17 +5,18 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 use super::compile::{Compiled, RouteInfo};
 use crate::base::target::Target;
+use crate::proxy::fields::Fields;
 
 /// A request as one types it.
 pub(crate) struct Question {
     pub(crate) method: Method,
     pub(crate) host: String,
     pub(crate) target: String,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
 }
 
 /// Other routes that are listed at most.
@@ -37,11 +38,13 @@ impl Question {
             None if url.starts_with('/') => (String::new(), url.to_owned()),
             None => return Err(format!("found `{url}`, expected a URL such as http://host/path")),
         };
-        let mut map = HeaderMap::new();
+        let mut map = Fields::new();
         for header in headers {
             let (name, value) = header.split_once(':').ok_or_else(|| format!("found the header `{header}`, expected `name: value`"))?;
-            let name: http::HeaderName = name.trim().parse().map_err(|_| format!("found the header name `{name}`, expected a token"))?;
-            map.append(name, value.trim().parse().map_err(|_| format!("found the header value `{value}`, expected visible text"))?);
+            let name: HeaderName = name.trim().parse().map_err(|_| format!("found the header name `{name}`, expected a token"))?;
+            let value: HeaderValue =
+                value.trim().parse().map_err(|_| format!("found the header value `{value}`, expected visible text"))?;
+            map.append(name.as_ref(), value.as_ref());
         }
         Ok(Question { method, host, target, headers: map })
     }
@@ -136,9 +139,10 @@ fn misses(route: &RouteInfo, question: &Question) -> String {
         let methods: Vec<_> = matches.methods.iter().map(|method| method.value.as_str()).collect();
         return format!("wants the method {}", methods.join(" or "));
     }
-    let missing =
-        matches.headers.pairs.iter().find(|(name, value)| {
-            !question.headers.get_all(name.value.as_str()).iter().any(|sent| sent.as_bytes() == value.value.as_bytes())
-        });
+    let missing = matches
+        .headers
+        .pairs
+        .iter()
+        .find(|(name, value)| !question.headers.values_of(name.value.as_bytes()).any(|sent| sent == value.value.as_bytes()));
     missing.map_or_else(String::new, |(name, value)| format!("wants the header {}: {}", name.value, value.value))
 }

@@ -6,21 +6,23 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::{HeaderMap, Version};
+use http::Version;
 
+use super::fields::{Fields, Known};
 use super::message::Request;
 use super::response::Fault;
 use super::snapshot::{ListenerPolicy, TracePolicy};
 use super::upstream::call::Upload;
 use super::upstream::pool::Lease;
-use super::worker::{Kit, Plan, Stopwatch, Worker};
+use super::worker::{Kit, Plan, Worker};
 use crate::base::alarm::Alarm;
 use crate::base::clock::Tick;
 use crate::base::ids::{SpanId, TraceId};
+use crate::base::stopwatch::Stopwatch;
 use crate::base::text::Piece;
 use crate::telemetry::record::propagation::{TRACE_STATE_BYTES_MAX, TraceParent, join_trace_state};
 use crate::telemetry::record::reason::Reason;
-use crate::telemetry::record::{Caller, MethodTag, Phase, Record, TraceFlags, VersionTag, baggage, names};
+use crate::telemetry::record::{Caller, MethodTag, Phase, Record, TraceFlags, VersionTag, baggage};
 
 /// Who sent a request, and by which way.
 #[derive(Clone)]
@@ -60,14 +62,14 @@ impl Exchange {
         let record = &mut *kit.record;
         peer.watch.start();
         record.began = began;
-        record.head_read = worker.clock.now();
+        record.head_read = peer.watch.woken_at();
         record.client = peer.address;
         record.listener_port = peer.port;
         describe(record, request);
         let trace_state = adopt_trace(record, worker, policy, &plan, &request.headers);
         let mut bag = Vec::new();
         if policy.trace == TracePolicy::Continue && policy.baggage {
-            baggage::join(request.headers.get_all(&names::BAGGAGE).iter().map(|value| value.as_bytes()), &mut bag);
+            baggage::join(request.headers.get_all(Known::Baggage), &mut bag);
         }
         crate::telemetry::record::instruments::raise(&worker.recorder.borrow().gauges().active_requests);
         Box::new(Exchange {
@@ -193,11 +195,11 @@ fn describe(record: &mut Record, request: &Request) {
         _ => VersionTag::Http11,
     };
     record.path = record.text.keep(request.target.path(), 192);
-    if let Some(host) = request.headers.get(http::header::HOST) {
-        record.host = record.text.keep(host.as_bytes(), 64);
+    if let Some(host) = request.headers.get(Known::Host) {
+        record.host = record.text.keep(host, 64);
     }
-    if let Some(agent) = request.headers.get(http::header::USER_AGENT) {
-        record.user_agent = record.text.keep(agent.as_bytes(), 96);
+    if let Some(agent) = request.headers.get(Known::UserAgent) {
+        record.user_agent = record.text.keep(agent, 96);
     }
     if let Some(query) = request.target.query() {
         record.query = record.text.keep(query, 96);
@@ -208,9 +210,9 @@ fn describe(record: &mut Record, request: &Request) {
 }
 
 /// Continues, restarts or ignores the caller's trace. Returns the `tracestate` that goes on.
-fn adopt_trace(record: &mut Record, worker: &Worker, policy: &ListenerPolicy, plan: &Plan, headers: &HeaderMap) -> Vec<u8> {
+fn adopt_trace(record: &mut Record, worker: &Worker, policy: &ListenerPolicy, plan: &Plan, headers: &Fields) -> Vec<u8> {
     let mut draw = worker.draw.borrow_mut();
-    let values = headers.get_all(&names::TRACEPARENT).iter().map(|value| value.as_bytes());
+    let values = headers.get_all(Known::Traceparent);
     let caller = if policy.trace == TracePolicy::Ignore { None } else { TraceParent::extract(values) };
     let continued = caller.filter(|_| policy.trace == TracePolicy::Continue);
     record.span_id = SpanId::random(&mut draw);
@@ -221,11 +223,11 @@ fn adopt_trace(record: &mut Record, worker: &Worker, policy: &ListenerPolicy, pl
         Some(caller) => TraceFlags { sampled: caller.sampled, random: caller.random, chosen_here: chosen_here && caller.sampled },
         None => TraceFlags { sampled: chosen_here, random: true, chosen_here },
     };
-    if continued.is_none() || !headers.contains_key(&names::TRACESTATE) {
+    if continued.is_none() || !headers.has(Known::Tracestate) {
         return Vec::new();
     }
     let mut joined = [0; TRACE_STATE_BYTES_MAX];
-    let members = headers.get_all(&names::TRACESTATE).iter().map(|value| value.as_bytes());
+    let members = headers.get_all(Known::Tracestate);
     let length = join_trace_state(members, &mut joined).unwrap_or(0);
     let kept = record.text.keep(&joined[..length], length);
     if !kept.is_cut() {

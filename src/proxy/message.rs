@@ -9,9 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Frame;
 
+use super::fields::Fields;
 use super::http1::encode;
 use super::http1::framing::Framing;
 use super::http1::incoming::{Broken, Incoming};
@@ -23,7 +24,7 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) target: Target,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Body,
     /// Where interim responses go, if the client takes them.
     pub(crate) interim: Option<Interim>,
@@ -36,7 +37,7 @@ impl Request {
             method: Method::from_bytes(b"UNREADABLE").expect("a token"),
             target: Target::parse(Bytes::from_static(b"/")).expect("a path"),
             version: Version::HTTP_11,
-            headers: HeaderMap::new(),
+            headers: Fields::new(),
             body: Body::empty(),
             interim: None,
         }
@@ -46,7 +47,7 @@ impl Request {
 /// A response on its way back.
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Body,
 }
 
@@ -120,12 +121,10 @@ impl Interim {
     }
 
     /// Passes one interim response on. It goes out at once if the client takes it, else before the final response.
-    pub(crate) fn relay(&self, status: StatusCode, headers: &HeaderMap, context: &mut Context<'_>) {
+    pub(crate) fn relay(&self, status: StatusCode, headers: &Fields, context: &mut Context<'_>) {
         self.leg.with_output(|output| {
             encode::status_line(&mut output.encoded, Version::HTTP_11, status);
-            for (name, value) in super::http1::hop::end_to_end(headers) {
-                encode::field(&mut output.encoded, name.as_str().as_bytes(), value.as_bytes());
-            }
+            encode::fields(&mut output.encoded, headers, super::http1::hop::end_to_end(headers));
             encode::end_of_head(&mut output.encoded);
         });
         // A client that is gone is noticed by whoever reads from it or sends the final response.

@@ -7,11 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::StatusCode;
 use http_body::Frame;
 
 use super::error::{ProxyError, of_upstream};
 use super::exchange::{Exchange, Peer};
+use super::fields::{Fields, Known};
 use super::filter::Verdict;
 use super::http1::incoming::{Broken, Incoming};
 use super::message::{Body, Request, Response};
@@ -34,7 +35,7 @@ pub(crate) struct Pipeline {
 /// An answer on its way to the client. Whatever way this ends, dropping it closes the record exactly once.
 pub(crate) struct Outbound {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Body,
     /// Boxed, because an answer changes hands several times.
     pub(crate) exchange: Box<Exchange>,
@@ -59,11 +60,11 @@ impl Pipeline {
     async fn serve(&self, exchange: &mut Exchange, request: &mut Request) -> Result<Response, ProxyError> {
         let plan = Rc::clone(&exchange.plan);
         let host = host_of(request);
-        let index = plan.snapshot.table.find(host.as_bytes(), request.target.match_path(), &request.method, &request.headers)?;
+        let index = plan.snapshot.table.find(&host, request.target.match_path(), &request.method, &request.headers)?;
         let route = &plan.snapshot.routes[index];
         exchange.record().route = route.id;
         exchange.deadline = route.timeout.map_or(Tick::NEVER, |timeout| exchange.record().head_read.after(timeout));
-        if let Verdict::Answer(mut response) = route.filters.request(request, host.as_bytes())? {
+        if let Verdict::Answer(mut response) = route.filters.request(request, &host)? {
             route.filters.response(&mut response.headers);
             return Ok(response);
         }
@@ -122,9 +123,8 @@ impl Pipeline {
         let lease = self.worker.pools.lease(endpoint, alarm, attempt, deadline).await?;
         attempt.reused = lease.is_reused();
         let leg = Rc::clone(lease.leg());
-        let host = upstream_host(upstream, endpoint, request);
         let onward = Onward {
-            host: host.as_bytes(),
+            host: upstream_host(upstream, endpoint, request),
             client: exchange.peer.address.ip(),
             client_text: exchange.peer.address_text.as_bytes(),
             trusted: exchange.policy().trust.iter().any(|network| network.contains(exchange.peer.address.ip())),
@@ -136,8 +136,10 @@ impl Pipeline {
         };
         leg.with_output(|output| onward.write(&mut output.encoded));
         let mut upload = Upload::new(Rc::clone(&leg), std::mem::replace(&mut request.body, Body::empty()));
+        let watch = Rc::clone(&exchange.peer.watch);
         let call = Call {
             clock: &self.worker.clock,
+            watch: &watch,
             limits: &endpoint.limits,
             method: &request.method,
             interim: request.interim.as_ref(),
@@ -178,15 +180,16 @@ fn give_up(failure: Failure, upload: Upload, request: &mut Request, reused: bool
 }
 
 /// The host that the client named; a copy costs a reference count.
-fn host_of(request: &Request) -> HeaderValue {
-    request.headers.get(http::header::HOST).cloned().unwrap_or_else(|| HeaderValue::from_static(""))
+fn host_of(request: &Request) -> Bytes {
+    request.headers.get_shared(Known::Host).unwrap_or_default()
 }
 
-fn upstream_host(upstream: &Upstream, endpoint: &Endpoint, request: &Request) -> HeaderValue {
-    match &upstream.host {
-        HostPolicy::Preserve if request.headers.contains_key(http::header::HOST) => host_of(request),
-        HostPolicy::Literal(host) => host.clone(),
-        HostPolicy::Preserve | HostPolicy::Endpoint => endpoint.authority.clone(),
+fn upstream_host<'a>(upstream: &'a Upstream, endpoint: &'a Endpoint, request: &'a Request) -> &'a [u8] {
+    let named = request.headers.get(Known::Host);
+    match (&upstream.host, named) {
+        (HostPolicy::Preserve, Some(host)) => host,
+        (HostPolicy::Literal(host), _) => host.as_bytes(),
+        (HostPolicy::Preserve | HostPolicy::Endpoint, _) => endpoint.authority.as_bytes(),
     }
 }
 
@@ -276,7 +279,7 @@ impl Outbound {
     pub(crate) fn finish(&mut self, response_bytes: u64, clean: bool) {
         // Both hold the upstream's read buffer, which goes back to the pool with the connection.
         self.body = Body::empty();
-        self.headers = HeaderMap::new();
+        self.headers = Fields::new();
         self.exchange.finish(response_bytes, clean);
     }
 }

@@ -18,9 +18,10 @@ use super::http1::leg::Buffers;
 use super::snapshot::Snapshot;
 use super::upstream::pool::Pools;
 use crate::base::alarm::Alarm;
-use crate::base::clock::{Clock, Tick};
+use crate::base::clock::Clock;
 use crate::base::draw::Draw;
 use crate::base::limits::SPARE_RECORDS_MAX;
+use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::Record;
 use crate::telemetry::record::instruments::Recorder;
 
@@ -72,48 +73,6 @@ impl Drain {
         while !self.begun.get() {
             self.notify.notified().await;
         }
-    }
-}
-
-/// The time that a task spends at work, as against waiting: its polls.
-#[derive(Debug, Default)]
-pub(crate) struct Stopwatch {
-    mark: Cell<Tick>,
-    spent: Cell<u64>,
-    running: Cell<bool>,
-}
-
-impl Stopwatch {
-    /// An exchange begins at the task's last wake-up.
-    pub(crate) fn start(&self) {
-        self.spent.set(0);
-        self.running.set(true);
-    }
-
-    /// The task was woken.
-    pub(crate) fn resume(&self, now: Tick) {
-        self.mark.set(now);
-    }
-
-    /// The task goes to sleep. The clock is read only while an exchange is open.
-    pub(crate) fn pause(&self, clock: &Clock) {
-        if self.running.get() {
-            let now = clock.now();
-            self.spent.set(self.spent.get() + now.since(self.mark.get()));
-            self.mark.set(now);
-        }
-    }
-
-    /// Time spent up to `now`, the exchange's end. What the task does next belongs to the next exchange.
-    pub(crate) fn stop(&self, now: Tick) -> u64 {
-        self.running.set(false);
-        let spent = self.spent.get() + now.since(self.mark.get());
-        self.mark.set(now);
-        spent
-    }
-
-    pub(crate) fn woken_at(&self) -> Tick {
-        self.mark.get()
     }
 }
 

@@ -5,13 +5,15 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::super::config::decode::{Pairs, Placed};
 use super::super::config::filters::{FilterEntry, HeaderRules, RedirectRule, RespondRule};
 use super::super::config::problem::{Mark, Problems, nearest};
 use super::super::config::schema;
 use super::check_route_count;
+use crate::proxy::fields::Fields;
 use crate::proxy::filter::headers::HeaderEdit;
 use crate::proxy::filter::path::{PathTemplate, Prefix};
 use crate::proxy::filter::{Filter, Filters, Fixed, Redirect};
@@ -185,9 +187,9 @@ fn redirect(rule: &RedirectRule, pattern: Option<&PathPattern>, problems: &mut P
 }
 
 fn respond(rule: &RespondRule, problems: &mut Problems) -> Option<Fixed> {
-    let mut headers: HeaderMap = header_pairs(&rule.headers, true, problems).into_iter().collect();
-    if !rule.body.is_empty() && !headers.contains_key(http::header::CONTENT_TYPE) {
-        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut headers: Fields = header_pairs(&rule.headers, true, problems).into_iter().collect();
+    if !rule.body.is_empty() && headers.values_of(CONTENT_TYPE.as_ref()).next().is_none() {
+        headers.append(CONTENT_TYPE.as_ref(), b"text/plain; charset=utf-8");
     }
     Some(Fixed { status: StatusCode::from_u16(rule.status.0 as u16).ok()?, headers, body: Bytes::from(rule.body.clone()) })
 }

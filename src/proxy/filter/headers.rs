@@ -3,7 +3,9 @@
 //! In: headers. Out: the same with fields removed, set and added, in that order. Not here: which names are allowed (the configuration
 //! is checked for that when it is loaded).
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::proxy::fields::Fields;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeaderEdit {
@@ -13,15 +15,15 @@ pub(crate) struct HeaderEdit {
 }
 
 impl HeaderEdit {
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    pub(crate) fn apply(&self, headers: &mut Fields) {
         for name in &self.remove {
-            headers.remove(name);
+            headers.remove(name.as_ref());
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            headers.set(name.as_ref(), value.as_ref());
         }
         for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+            headers.append(name.as_ref(), value.as_ref());
         }
     }
 }
@@ -33,11 +35,11 @@ mod tests {
     #[test]
     fn fields_are_removed_then_set_then_added() {
         let pair = |name: &str, value: &str| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap());
-        let mut headers: HeaderMap = [pair("cookie", "s=1"), pair("x", "old"), pair("y", "1")].into_iter().collect();
+        let mut headers: Fields = [pair("cookie", "s=1"), pair("x", "old"), pair("y", "1")].into_iter().collect();
         let edit = HeaderEdit { remove: vec!["cookie".parse().unwrap()], set: vec![pair("x", "new")], add: vec![pair("y", "2")] };
         edit.apply(&mut headers);
-        assert!(!headers.contains_key("cookie"));
-        assert_eq!(headers["x"], "new");
-        assert_eq!(headers.get_all("y").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(headers.values_of(b"cookie").count(), 0);
+        assert_eq!(headers.values_of(b"x").collect::<Vec<_>>(), [b"new"]);
+        assert_eq!(headers.values_of(b"y").collect::<Vec<_>>(), [b"1", b"2"]);
     }
 }

@@ -7,9 +7,10 @@ pub(crate) mod headers;
 pub(crate) mod path;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 
 use crate::base::target::{BadTarget, Target};
+use crate::proxy::fields::Fields;
 use crate::proxy::message::{Body, Request, Response};
 use headers::HeaderEdit;
 use path::PathTemplate;
@@ -44,7 +45,7 @@ pub(crate) struct Redirect {
 #[derive(Debug)]
 pub(crate) struct Fixed {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) body: Bytes,
 }
 
@@ -75,7 +76,7 @@ impl Filters {
     }
 
     /// Runs the response side, also over answers of our own.
-    pub(crate) fn response(&self, headers: &mut HeaderMap) {
+    pub(crate) fn response(&self, headers: &mut Fields) {
         for filter in &self.filters {
             if let Filter::ResponseHeaders(edit) = filter {
                 edit.apply(headers);
@@ -103,11 +104,8 @@ impl Redirect {
             location.push(b'?');
             location.extend_from_slice(query);
         }
-        let mut headers = HeaderMap::new();
-        // A target and a host hold visible ASCII only, so they always make a header value.
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
-            headers.insert(header::LOCATION, value);
-        }
+        // A target and a host hold visible ASCII only, so they always make a value.
+        let headers = [(header::LOCATION, location)].into_iter().collect();
         Response { status: self.status, headers, body: Body::full(Bytes::new()) }
     }
 }
@@ -129,7 +127,7 @@ mod tests {
             method: Method::GET,
             target: Target::parse(Bytes::copy_from_slice(target.as_bytes())).unwrap(),
             version: Version::HTTP_11,
-            headers: HeaderMap::new(),
+            headers: Fields::new(),
             body: Body::empty(),
             interim: None,
         }
@@ -150,7 +148,7 @@ mod tests {
         let mut stripped = request("/api/users/7/a%2Fb?x=%20");
         assert!(matches!(filters.request(&mut stripped, b"h"), Ok(Verdict::Forward)));
         assert_eq!(stripped.target.as_bytes(), b"/users/7/a%2Fb?x=%20");
-        assert_eq!(stripped.headers["x-from"], "edge");
+        assert_eq!(stripped.headers.values_of(b"x-from").collect::<Vec<_>>(), [b"edge"]);
 
         let template = PathTemplate::parse("/people/{id}/all/**", &pattern).unwrap();
         let filters = Filters { filters: vec![Filter::Rewrite(template)] };
@@ -166,7 +164,7 @@ mod tests {
         match filters.request(&mut request("/a/b?c=d"), b"example.com") {
             Ok(Verdict::Answer(answer)) => {
                 assert_eq!(answer.status, 308);
-                assert_eq!(answer.headers["location"], "https://example.com/a/b?c=d");
+                assert_eq!(answer.headers.values_of(b"location").collect::<Vec<_>>(), [b"https://example.com/a/b?c=d"]);
             }
             _ => panic!("no answer"),
         }

@@ -6,22 +6,35 @@
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::framing::Framing;
+use crate::proxy::fields::{Field, Fields, Piece};
 
 /// Data up to this size is copied behind what is already there, so that a small message goes out in one write.
 pub(crate) const COPY_BYTES_MAX: usize = 4096;
 
 pub(crate) fn request_line(out: &mut Vec<u8>, method: &Method, target: &[u8]) {
-    put(out, &[method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
+    put(out, [method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
 }
 
 pub(crate) fn status_line(out: &mut Vec<u8>, version: Version, status: StatusCode) {
     let version: &[u8] = if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
+    if status == StatusCode::OK {
+        return put(out, [version, b"200 OK\r\n"]);
+    }
     let reason = status.canonical_reason().unwrap_or("Unknown");
-    put(out, &[version, status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
+    put(out, [version, status.as_str().as_bytes(), b" ", reason.as_bytes(), b"\r\n"]);
 }
 
+#[inline]
 pub(crate) fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    put(out, &[name, b": ", value, b"\r\n"]);
+    put(out, [name, b": ", value, b"\r\n"]);
+}
+
+/// Many fields. Those that stand side by side on the wire as they are to be written are copied at once.
+pub(crate) fn fields<'f>(out: &mut Vec<u8>, section: &'f Fields, fields: impl Iterator<Item = Field<'f>>) {
+    section.lines(fields, |piece| match piece {
+        Piece::Lines(lines) => out.extend_from_slice(lines),
+        Piece::Field(each) => field(out, each.name, each.value),
+    });
 }
 
 /// The field that tells the receiver how the body is framed, and nothing where the framing needs none.
@@ -50,7 +63,7 @@ pub(crate) fn chunk_size(out: &mut Vec<u8>, size: usize) {
             break;
         }
     }
-    put(out, &[&digits[at..], b"\r\n"]);
+    put(out, [&digits[at..], b"\r\n"]);
 }
 
 pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
@@ -61,7 +74,9 @@ pub(crate) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn put(out: &mut Vec<u8>, parts: &[&[u8]]) {
+/// Appends all parts after making room once. Inlined, so that parts whose length is known are stored without a call.
+#[inline(always)]
+pub(crate) fn put<const N: usize>(out: &mut Vec<u8>, parts: [&[u8]; N]) {
     out.reserve(parts.iter().map(|part| part.len()).sum());
     for part in parts {
         out.extend_from_slice(part);

@@ -3,9 +3,10 @@
 //! In: a header section. Out: one of four framings, or why it is refused. Stricter than the RFC where it leaves a choice: one
 //! Content-Length, digits only; Transfer-Encoding exactly `chunked`; never both; none on HTTP/1.0.
 
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version};
 
 use super::head::BadHead;
+use crate::proxy::fields::{Fields, Known};
 
 /// How a receiver knows where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +19,11 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-pub(crate) fn of_request(headers: &HeaderMap, version: Version) -> Result<Framing, BadHead> {
+pub(crate) fn of_request(headers: &Fields, version: Version) -> Result<Framing, BadHead> {
     Ok(declared(headers, version)?.unwrap_or(Framing::None))
 }
 
-pub(crate) fn of_response(headers: &HeaderMap, version: Version, status: StatusCode, request_method: &Method) -> Result<Framing, BadHead> {
+pub(crate) fn of_response(headers: &Fields, version: Version, status: StatusCode, request_method: &Method) -> Result<Framing, BadHead> {
     let declared = declared(headers, version)?;
     let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
     if bodiless || request_method == Method::HEAD {
@@ -31,8 +32,8 @@ pub(crate) fn of_response(headers: &HeaderMap, version: Version, status: StatusC
     Ok(declared.unwrap_or(Framing::UntilClose))
 }
 
-fn declared(headers: &HeaderMap, version: Version) -> Result<Option<Framing>, BadHead> {
-    let coded = headers.contains_key(header::TRANSFER_ENCODING);
+fn declared(headers: &Fields, version: Version) -> Result<Option<Framing>, BadHead> {
+    let coded = headers.has(Known::TransferEncoding);
     let length = content_length(headers)?;
     if !coded {
         return Ok(length.map(Framing::Length));
@@ -43,20 +44,19 @@ fn declared(headers: &HeaderMap, version: Version) -> Result<Option<Framing>, Ba
     if version == Version::HTTP_10 {
         return Err(BadHead::Malformed("Transfer-Encoding on HTTP/1.0"));
     }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = headers.get_all(Known::TransferEncoding);
     match (codings.next(), codings.next()) {
-        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(Some(Framing::Chunked)),
+        (Some(only), None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Some(Framing::Chunked)),
         _ => Err(BadHead::Malformed("Transfer-Encoding is not exactly chunked")),
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
-    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+fn content_length(headers: &Fields) -> Result<Option<u64>, BadHead> {
+    let mut values = headers.get_all(Known::ContentLength);
+    let Some(digits) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return Err(BadHead::Malformed("more than one Content-Length"));
     }
-    let digits = value.as_bytes();
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(BadHead::Malformed("Content-Length is no plain number below 10^19"));
     }
@@ -66,14 +66,9 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
 
     fn framing(pairs: &[(&'static str, &'static str)], version: Version) -> Result<Framing, BadHead> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        of_request(&headers, version)
+        of_request(&pairs.iter().copied().collect(), version)
     }
 
     #[test]
@@ -107,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_response_without_a_length_ends_with_its_connection_unless_it_has_no_body() {
-        let of = |status, method| of_response(&HeaderMap::new(), Version::HTTP_11, status, &method);
+        let of = |status, method| of_response(&Fields::new(), Version::HTTP_11, status, &method);
         assert_eq!(of(StatusCode::OK, Method::GET), Ok(Framing::UntilClose));
         assert_eq!(of(StatusCode::OK, Method::HEAD), Ok(Framing::None));
         assert_eq!(of(StatusCode::NO_CONTENT, Method::GET), Ok(Framing::None));

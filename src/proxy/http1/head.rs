@@ -11,6 +11,7 @@ use super::framing::{self, Framing};
 use super::{hop, host};
 use crate::base::limits::HEADER_COUNT_MAX;
 use crate::base::target::{BadTarget, Target};
+use crate::proxy::fields::{Fields, Known};
 
 /// What a request says before its body.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub(crate) struct RequestHead {
     pub(crate) method: Method,
     pub(crate) target: Target,
     pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) framing: Framing,
     /// The client allows another request on this connection.
     pub(crate) persistent: bool,
@@ -29,7 +30,7 @@ pub(crate) struct RequestHead {
 #[derive(Debug)]
 pub(crate) struct ResponseHead {
     pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Fields,
     pub(crate) framing: Framing,
     pub(crate) persistent: bool,
 }
@@ -102,14 +103,14 @@ pub(crate) fn parse_request(head: Bytes, target_bytes: usize) -> Result<RequestH
     if path.len() > target_bytes {
         return Err(BadHead::TargetTooLong);
     }
-    let mut headers = build_headers(&head, parsed.headers)?;
+    let mut headers = Fields::of_head(head.clone(), parsed.headers);
     let target = resolve_target(&head, path, &method, &mut headers)?;
     host::check(&headers, version)?;
     let framing = framing::of_request(&headers, version)?;
     let persistent = hop::is_persistent(&headers, version);
     let expects_continue = version == Version::HTTP_11
         && framing != Framing::None
-        && headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        && headers.get(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
     Ok(RequestHead { method, target, version, headers, framing, persistent, expects_continue })
 }
 
@@ -127,7 +128,7 @@ pub(crate) fn parse_response(head: Bytes, request_method: &Method) -> Result<Res
         .filter(|status| status.as_u16() < 600)
         .ok_or(BadHead::Malformed("the status is not between 100 and 599"))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let headers = build_headers(&head, parsed.headers)?;
+    let headers = Fields::of_head(head.clone(), parsed.headers);
     let framing = framing::of_response(&headers, version, status, request_method)?;
     let persistent = hop::is_persistent(&headers, version) && framing != Framing::UntilClose;
     Ok(ResponseHead { status, headers, framing, persistent })
@@ -155,6 +156,7 @@ fn bad_head(error: httparse::Error) -> BadHead {
     }
 }
 
+/// Trailers, as `http` has them.
 fn build_headers(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, BadHead> {
     let mut headers = HeaderMap::with_capacity(parsed.len());
     for field in parsed {
@@ -168,7 +170,7 @@ fn build_headers(head: &Bytes, parsed: &[httparse::Header<'_>]) -> Result<Header
 
 /// Turns any form of target (RFC 9112, section 3.2) into path and query. The authority of an absolute-form must be the one that
 /// `Host` names.
-fn resolve_target(head: &Bytes, text: &[u8], method: &Method, headers: &mut HeaderMap) -> Result<Target, BadHead> {
+fn resolve_target(head: &Bytes, text: &[u8], method: &Method, headers: &mut Fields) -> Result<Target, BadHead> {
     if method == Method::CONNECT {
         return Err(BadHead::Malformed("CONNECT is not served here"));
     }
@@ -183,16 +185,12 @@ fn resolve_target(head: &Bytes, text: &[u8], method: &Method, headers: &mut Head
     let split = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(split);
     host::check_authority(authority)?;
-    match headers.get(http::header::HOST) {
-        Some(host) if !host.as_bytes().eq_ignore_ascii_case(authority) => {
+    match headers.get(Known::Host) {
+        Some(host) if !host.eq_ignore_ascii_case(authority) => {
             return Err(BadHead::Malformed("Host and the authority of the target disagree"));
         }
         Some(_) => {}
-        None => {
-            let value = HeaderValue::from_maybe_shared(head.slice_ref(authority))
-                .map_err(|_| BadHead::Malformed("the authority of the target is malformed"))?;
-            headers.insert(http::header::HOST, value);
-        }
+        None => headers.append(Known::Host.text().as_bytes(), authority),
     }
     if path.first() == Some(&b'/') {
         return Ok(Target::parse(head.slice_ref(path))?);
@@ -269,7 +267,7 @@ mod tests {
         let head = request("GET http://x:80?q HTTP/1.1\r\nHost: X:80\r\n\r\n").unwrap();
         assert_eq!(head.target.as_bytes(), b"/?q");
         let head = request("GET HTTP://x/p HTTP/1.0\r\n\r\n").unwrap();
-        assert_eq!((head.target.as_bytes(), &head.headers[http::header::HOST]), (&b"/p"[..], &HeaderValue::from_static("x")));
+        assert_eq!((head.target.as_bytes(), head.headers.get(Known::Host)), (&b"/p"[..], Some(&b"x"[..])));
     }
 
     #[test]

@@ -3,65 +3,69 @@
 //! In: a header section. Out: whether the connection may be used again, and which fields go on.
 //! Not here: fields that policy adds or removes (`upstream` and `response` do that).
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::Version;
+
+use crate::proxy::fields::{Field, Fields, Known};
+
+/// Fields that never go on, one bit each.
+const OF_THE_CONNECTION: u32 = Known::Connection.bit()
+    | Known::Te.bit()
+    | Known::TransferEncoding.bit()
+    | Known::Upgrade.bit()
+    | Known::KeepAlive.bit()
+    | Known::ProxyConnection.bit()
+    | Known::ProxyAuthenticate.bit()
+    | Known::ProxyAuthorization.bit();
 
 /// Whether the sender allows another message on this connection (RFC 9112, section 9.3).
-pub(crate) fn is_persistent(headers: &HeaderMap, version: Version) -> bool {
-    if !headers.contains_key(header::CONNECTION) {
+pub(crate) fn is_persistent(headers: &Fields, version: Version) -> bool {
+    if !headers.has(Known::Connection) {
         return version == Version::HTTP_11;
     }
-    if has_option(headers, "close") {
+    if has_option(headers, b"close") {
         return false;
     }
-    version == Version::HTTP_11 || has_option(headers, "keep-alive")
+    version == Version::HTTP_11 || has_option(headers, b"keep-alive")
 }
 
 /// Whether `Connection` lists `option`.
-pub(crate) fn has_option(headers: &HeaderMap, option: &str) -> bool {
-    options(headers).any(|listed| listed.eq_ignore_ascii_case(option.as_bytes()))
+pub(crate) fn has_option(headers: &Fields, option: &[u8]) -> bool {
+    options(headers).any(|listed| listed.eq_ignore_ascii_case(option))
 }
 
 /// The fields that go to the next hop: all but those of the connection and those that `Connection` lists.
-pub(crate) fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+pub(crate) fn end_to_end(headers: &Fields) -> impl Iterator<Item = Field<'_>> {
+    end_to_end_without(headers, 0)
+}
+
+/// The same, less the fields whose [`Known::bit`] is in `mask`.
+pub(crate) fn end_to_end_without(headers: &Fields, mask: u32) -> impl Iterator<Item = Field<'_>> {
     let nominates = options(headers).any(|option| !is_common_option(option));
-    headers.iter().filter(move |(name, _)| !(is_connection_field(name) || nominates && has_option(headers, name.as_str())))
+    headers.without(OF_THE_CONNECTION | mask).filter(move |field| !(nominates && has_option(headers, field.name)))
 }
 
 /// Whether the sender takes trailers (RFC 9110, section 10.1.4).
-pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+pub(crate) fn takes_trailers(headers: &Fields) -> bool {
     headers
-        .get_all(header::TE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .get_all(Known::Te)
+        .flat_map(|value| value.split(|byte| *byte == b','))
         .any(|coding| coding.split(|byte| *byte == b';').next().is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"trailers")))
 }
 
-fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    headers.get_all(header::CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+fn options(headers: &Fields) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(Known::Connection).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 fn is_common_option(option: &[u8]) -> bool {
     option.is_empty() || [&b"close"[..], b"keep-alive", b"te", b"upgrade"].iter().any(|common| option.eq_ignore_ascii_case(common))
 }
 
-fn is_connection_field(name: &HeaderName) -> bool {
-    match *name {
-        header::CONNECTION
-        | header::TE
-        | header::TRANSFER_ENCODING
-        | header::UPGRADE
-        | header::PROXY_AUTHENTICATE
-        | header::PROXY_AUTHORIZATION => true,
-        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    fn headers(pairs: &[(&str, &str)]) -> Fields {
+        pairs.iter().copied().collect()
     }
 
     #[test]
@@ -84,8 +88,8 @@ mod tests {
             ("proxy-connection", "x"),
             ("x-public", "2"),
         ]);
-        let left: Vec<_> = end_to_end(&all).map(|(name, _)| name.as_str()).collect();
-        assert_eq!(left, ["x-public"]);
+        let left: Vec<_> = end_to_end(&all).map(|field| field.name).collect();
+        assert_eq!(left, [b"x-public"]);
         assert!(takes_trailers(&headers(&[("te", "gzip;q=0.5, Trailers")])));
         assert!(!takes_trailers(&headers(&[("te", "gzip")])));
     }

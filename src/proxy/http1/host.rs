@@ -3,21 +3,22 @@
 //! In: the header section. Out: nothing, or why it is refused: a request of HTTP/1.1 names its host exactly once.
 //! Not here: which hosts are served (`route` decides).
 
-use http::{HeaderMap, Version, header};
+use http::Version;
 
 use super::head::BadHead;
+use crate::proxy::fields::{Fields, Known};
 
 const MISSING: BadHead = BadHead::Malformed("an HTTP/1.1 request needs a Host");
 const REPEATED: BadHead = BadHead::Malformed("more than one Host");
 const MALFORMED: BadHead = BadHead::Malformed("Host is no host name, address or host:port");
 
-pub(super) fn check(headers: &HeaderMap, version: Version) -> Result<(), BadHead> {
-    let mut values = headers.get_all(header::HOST).iter();
+pub(super) fn check(headers: &Fields, version: Version) -> Result<(), BadHead> {
+    let mut values = headers.get_all(Known::Host);
     match (values.next(), values.next()) {
         (None, _) if version == Version::HTTP_10 => Ok(()),
         (None, _) => Err(MISSING),
         (Some(_), Some(_)) => Err(REPEATED),
-        (Some(host), None) => check_authority(host.as_bytes()),
+        (Some(host), None) => check_authority(host),
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection: a socket, what was read and not yet used, and what is to be written.
 //!
-//! In: a connected socket. Out: bytes in the order of the wire, with back-pressure both ways. A leg at rest holds no buffer: they come from
-//! and go back to the worker's [`Buffers`]. Reader and writer of one leg live in one task, so plain cells suffice.
+//! In: a connected socket. Out: bytes in the order of the wire, with back-pressure both ways. A leg that waits holds no buffer: they come
+//! from and go back to the worker's [`Buffers`], the last used first, so that the few in use stay in the cache. Reader and writer of one leg live in one task, so plain cells suffice.
 //! Not here: what the bytes mean.
 
 use std::cell::{Cell, RefCell};
@@ -129,7 +129,13 @@ impl Leg {
             input.reserve(room);
         }
         let mut stream = self.stream.borrow_mut();
-        let read = ready!(pin!(stream.read_buf(&mut *input)).poll(context))?;
+        let Poll::Ready(read) = pin!(stream.read_buf(&mut *input)).poll(context) else {
+            if input.is_empty() && room <= READ_SMALL_BYTES {
+                self.buffers.put(std::mem::take(&mut *input));
+            }
+            return Poll::Pending;
+        };
+        let read = read?;
         if read == 0 {
             self.closed.set(true);
         }
@@ -212,9 +218,17 @@ impl Leg {
             }
             output.advance(written);
         }
-        output.encoded.clear();
         output.written = 0;
+        if output.encoded.capacity() > 0 {
+            output.encoded.clear();
+            self.buffers.put_output(std::mem::take(&mut output.encoded));
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn unsent(&self) -> usize {
+        self.output.borrow().len()
     }
 
     /// Sends what is buffered and then the end of our side.
@@ -223,16 +237,11 @@ impl Leg {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(context)
     }
 
-    /// Gives the buffers back. Only what was used up is given back, so nothing is lost.
+    /// Gives the buffer of what was read back, if all of that is used up.
     pub(crate) fn rest(&self) {
         let mut input = self.input.borrow_mut();
         if input.is_empty() && input.capacity() > 0 {
             self.buffers.put(std::mem::take(&mut *input));
-        }
-        let mut output = self.output.borrow_mut();
-        if output.len() == 0 && output.encoded.capacity() > 0 {
-            self.buffers.put_output(std::mem::take(&mut output.encoded));
-            output.written = 0;
         }
     }
 

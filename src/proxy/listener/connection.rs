@@ -88,7 +88,6 @@ impl Connection {
             if worker.timed(active, &watch).await != Next::Park {
                 return;
             }
-            self.leg.rest();
             quiet_for = self.limits().idle_timeout;
         }
     }
@@ -123,7 +122,7 @@ impl Connection {
             };
             match next {
                 Next::Again if self.leg.is_closed() && !self.leg.has_input() => return Next::Close,
-                Next::Again => {}
+                Next::Again => self.leg.rest(),
                 Next::Linger => {
                     self.linger().await;
                     return Next::Close;
@@ -135,7 +134,6 @@ impl Connection {
 
     async fn read_head(&mut self) -> Arrival {
         let limits = self.limits();
-        let clock = self.pipeline.worker.clock.clone();
         let mut scanner = HeadScanner::default();
         let mut began = None;
         let mut deadline = Tick::NEVER;
@@ -155,7 +153,7 @@ impl Connection {
                     Err(bad) => return Arrival::Refused(ProxyError::BadRequest(bad), began),
                 }
             } else if deadline == Tick::NEVER {
-                deadline = clock.now().after(PARK_AFTER);
+                deadline = self.peer.watch.woken_at().after(PARK_AFTER);
             }
             let leg = &self.leg;
             match self.alarm.guard(deadline, poll_fn(|context| leg.poll_fill(context, READ_SMALL_BYTES))).await {
@@ -315,7 +313,7 @@ impl Streaming<'_> {
             return Poll::Ready(result);
         }
         let clock = &self.outbound.exchange.worker.clock;
-        let waiting = self.leg.with_output(|output| output.len());
+        let waiting = self.leg.unsent();
         if waiting == 0 {
             self.stalled_since = None;
             let half_close_timeout = self.outbound.exchange.policy().limits.half_close_timeout;

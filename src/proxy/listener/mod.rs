@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::exchange::Peer;
 use super::pipeline::Pipeline;
-use super::worker::Stopwatch;
+use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::instruments::{lower, raise};
 use connection::Connection;
 

@@ -19,14 +19,15 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::limits::MOUNT_FRAMES_MAX;
+use crate::base::stopwatch::Stopwatch;
 use crate::base::target::Target;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Peer};
+use crate::proxy::fields::{Fields, Known};
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::hop;
 use crate::proxy::message::{Body, Request};
 use crate::proxy::pipeline::{Outbound, Pipeline};
-use crate::proxy::worker::Stopwatch;
 use crate::telemetry::record::names;
 use crate::telemetry::record::reason::Reason;
 
@@ -188,13 +189,11 @@ fn request_of(
     head: http::request::Parts,
     body: Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>,
 ) -> Result<Request, ProxyError> {
-    let mut headers = head.headers;
+    let mut headers: Fields = head.headers.iter().collect();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let target = Target::parse(Bytes::copy_from_slice(target.as_bytes()))?;
-    if let (Some(authority), false) = (head.uri.authority(), headers.contains_key(http::header::HOST))
-        && let Ok(host) = authority.as_str().parse()
-    {
-        headers.insert(http::header::HOST, host);
+    if let (Some(authority), false) = (head.uri.authority(), headers.has(Known::Host)) {
+        headers.append(Known::Host.text().as_bytes(), authority.as_str().as_bytes());
     }
     Ok(Request { method: head.method, target, version: head.version, headers, body: Body::boxed(body), interim: None })
 }
@@ -243,6 +242,7 @@ async fn stream(mut outbound: Outbound, answer: oneshot::Sender<http::Response<M
     }
 }
 
-fn end_to_end(headers: &HeaderMap) -> HeaderMap {
-    hop::end_to_end(headers).map(|(name, value)| (name.clone(), value.clone())).collect()
+/// What the mounted service's own server passes on.
+fn end_to_end(headers: &Fields) -> HeaderMap {
+    hop::end_to_end(headers).map(|field| (field.name, field.value)).collect::<Fields>().to_map()
 }

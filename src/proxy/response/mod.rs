@@ -4,8 +4,9 @@
 //! client. Not here: which status a failure gets (`error` decides).
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 
+use super::fields::{Fields, Known};
 use super::http1::framing::Framing;
 use super::http1::{encode, hop};
 use super::message::{Body, Response};
@@ -29,9 +30,7 @@ pub(crate) fn of_fault(fault: Fault, trace_id: TraceId) -> Response {
         fault.message,
         hex_text(&trace_id.hex())
     );
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")].into_iter().collect();
     Response { status: fault.status, headers, body: Body::full(Bytes::from(body)) }
 }
 
@@ -60,19 +59,13 @@ impl Wire<'_> {
     }
 
     /// Writes the head. `framing` is the one that [`Wire::framing`] chose.
-    pub(crate) fn write_head(&self, out: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap, framing: Framing) {
+    pub(crate) fn write_head(&self, out: &mut Vec<u8>, status: StatusCode, headers: &Fields, framing: Framing) {
         encode::status_line(out, self.version, status);
         let keeps_length = framing == Framing::None && status != StatusCode::NO_CONTENT;
-        let mut dated = false;
-        for (name, value) in hop::end_to_end(headers) {
-            let ours = self.trace_id.is_some() && name.as_str() == names::HEADER_TRACE_ID;
-            if ours || *name == header::CONTENT_LENGTH && !keeps_length {
-                continue;
-            }
-            dated = dated || *name == header::DATE;
-            encode::field(out, name.as_str().as_bytes(), value.as_bytes());
-        }
-        if !dated {
+        let length = if keeps_length { 0 } else { Known::ContentLength.bit() };
+        let trace_id = if self.trace_id.is_some() { Known::TraceId.bit() } else { 0 };
+        encode::fields(out, headers, hop::end_to_end_without(headers, length | trace_id));
+        if !headers.has(Known::Date) {
             encode::field(out, b"date", self.date);
         }
         encode::framing_field(out, framing);
@@ -94,12 +87,7 @@ mod tests {
 
     fn head(version: Version, method: Method, status: u16, body: Framing, headers: &[(&'static str, &'static str)]) -> String {
         let wire = Wire { version, method: &method, persistent: true, date: b"DATE", trace_id: None };
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(n, v)| (n.parse().unwrap(), HeaderValue::from_static(v)))
-            .collect::<Vec<(http::HeaderName, _)>>()
-            .into_iter()
-            .collect();
+        let headers: Fields = headers.iter().copied().collect();
         let status = StatusCode::from_u16(status).unwrap();
         let mut out = Vec::new();
         wire.write_head(&mut out, status, &headers, wire.framing(status, body));

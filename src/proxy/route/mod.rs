@@ -11,10 +11,12 @@ pub(crate) mod split;
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 use pattern::PathPattern;
 use tree::Tree;
+
+use super::fields::Fields;
 
 /// The conditions of a route.
 #[derive(Clone, Debug)]
@@ -62,9 +64,9 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn hold(&self, method: &Method, headers: &HeaderMap) -> bool {
+    fn hold(&self, method: &Method, headers: &Fields) -> bool {
         (self.methods.is_empty() || self.methods.contains(method))
-            && self.headers.iter().all(|(name, value)| headers.get_all(name).iter().any(|sent| sent == value))
+            && self.headers.iter().all(|(name, value)| headers.values_of(name.as_ref()).any(|sent| sent == value.as_bytes()))
     }
 
     /// The more of this, the more specific.
@@ -110,7 +112,7 @@ impl Table {
     }
 
     /// The most specific route for a request. `host` may carry a port and upper case.
-    pub(crate) fn find(&self, host: &[u8], path: &[u8], method: &Method, headers: &HeaderMap) -> Result<usize, NoRoute> {
+    pub(crate) fn find(&self, host: &[u8], path: &[u8], method: &Method, headers: &Fields) -> Result<usize, NoRoute> {
         let mut found = None;
         self.visit(host, path, &mut |index| {
             if self.conditions[index].hold(method, headers) {
@@ -122,7 +124,7 @@ impl Table {
     }
 
     /// Every route whose host and path fit, from the most specific on, with whether methods and headers fit too.
-    pub(crate) fn candidates(&self, host: &[u8], path: &[u8], method: &Method, headers: &HeaderMap) -> Vec<(usize, bool)> {
+    pub(crate) fn candidates(&self, host: &[u8], path: &[u8], method: &Method, headers: &Fields) -> Vec<(usize, bool)> {
         let mut all = Vec::new();
         self.visit(host, path, &mut |index| {
             all.push((index, self.conditions[index].hold(method, headers)));

@@ -17,6 +17,7 @@ use super::endpoint::Limits;
 use crate::base::alarm::Alarm;
 use crate::base::clock::{Clock, Tick};
 use crate::base::limits::{INTERIM_RESPONSES_MAX, READ_SMALL_BYTES, RESPONSE_HEADER_BYTES_MAX};
+use crate::base::stopwatch::Stopwatch;
 use crate::proxy::http1::head::{BadHead, HeadScanner, ResponseHead, parse_response};
 use crate::proxy::http1::incoming::Broken;
 use crate::proxy::http1::leg::Leg;
@@ -84,6 +85,8 @@ impl Upload {
 /// The wait for a response head.
 pub(crate) struct Call<'c> {
     pub(crate) clock: &'c Clock,
+    /// The task's own: what was read now arrived when it was woken.
+    pub(crate) watch: &'c Stopwatch,
     pub(crate) limits: &'c Limits,
     pub(crate) method: &'c Method,
     pub(crate) interim: Option<&'c Interim>,
@@ -153,7 +156,7 @@ impl Call<'_> {
         }
         Poll::Ready(Err(match progress.sent_at {
             _ if self.deadline <= limit => Failure::ExchangeTimeout,
-            None if upload.leg.with_output(|output| output.len() == 0) => Failure::RequestBody(Broken::Io(io::ErrorKind::TimedOut.into())),
+            None if upload.leg.unsent() == 0 => Failure::RequestBody(Broken::Io(io::ErrorKind::TimedOut.into())),
             _ => Failure::FirstByteTimeout,
         }))
     }
@@ -175,7 +178,8 @@ impl Call<'_> {
             match std::task::ready!(leg.poll_fill(context, READ_SMALL_BYTES)) {
                 Ok(0) => return Poll::Ready(Err(Failure::Closed)),
                 Ok(_) => {
-                    progress.first_byte_at.get_or_insert_with(|| self.clock.now());
+                    let earliest = progress.sent_at.unwrap_or(progress.began);
+                    progress.first_byte_at.get_or_insert(self.watch.woken_at().max(earliest));
                 }
                 Err(error) => return Poll::Ready(Err(Failure::Reset(error))),
             }

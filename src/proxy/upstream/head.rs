@@ -6,8 +6,9 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderValue, Version};
 
+use crate::proxy::fields::{Fields, Known};
 use crate::proxy::http1::{encode, hop};
 use crate::proxy::message::Request;
 use crate::telemetry::record::names;
@@ -55,11 +56,8 @@ impl Onward<'_> {
         if !self.host.is_empty() {
             encode::field(out, b"host", self.host);
         }
-        for (name, value) in hop::end_to_end(&request.headers) {
-            if !(is_written_anew(name.as_str()) || name.as_str() == "via" && self.policy.via) {
-                encode::field(out, name.as_str().as_bytes(), value.as_bytes());
-            }
-        }
+        let written_anew = if self.policy.via { WRITTEN_ANEW | Known::Via.bit() } else { WRITTEN_ANEW };
+        encode::fields(out, &request.headers, hop::end_to_end_without(&request.headers, written_anew));
         if hop::takes_trailers(&request.headers) {
             out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
         }
@@ -81,38 +79,42 @@ impl Onward<'_> {
     fn write_forwarded(&self, out: &mut Vec<u8>) {
         let client = self.client_text;
         let headers = &self.request.headers;
+        let host = headers.get(Known::Host).unwrap_or_default();
         if self.policy.x_forwarded {
-            self.list(out, headers, "x-forwarded-for", &[client]);
-            self.first(out, headers, "x-forwarded-host", host_of(headers));
-            self.first(out, headers, "x-forwarded-proto", b"http");
+            self.list(out, headers, Known::XForwardedFor, &[client]);
+            self.first(out, headers, Known::XForwardedHost, host);
+            self.first(out, headers, Known::XForwardedProto, b"http");
         }
         if self.policy.forwarded {
             let (open, close): (&[u8], &[u8]) = if self.client.is_ipv6() { (b"for=\"[", b"]\"") } else { (b"for=", b"") };
-            self.list(out, headers, "forwarded", &[open, client, close, b";host=\"", host_of(headers), b"\";proto=http"]);
+            self.list(out, headers, Known::Forwarded, &[open, client, close, b";host=\"", host, b"\";proto=http"]);
         }
         if self.policy.via {
             let version: &[u8] = if self.request.version == Version::HTTP_10 { b"1.0 pellucid" } else { b"1.1 pellucid" };
-            write_list(out, headers.get_all(http::header::VIA).iter().map(|value| value.as_bytes()), "via", &[version]);
+            write_list(out, headers.get_all(Known::Via), Known::Via, &[version]);
         }
     }
 
     /// A field that each hop adds to.
-    fn list(&self, out: &mut Vec<u8>, headers: &HeaderMap, name: &'static str, ours: &[&[u8]]) {
-        let earlier = self.trusted.then(|| headers.get_all(name).iter().map(|value| value.as_bytes()));
+    #[inline]
+    fn list(&self, out: &mut Vec<u8>, headers: &Fields, name: Known, ours: &[&[u8]]) {
+        let earlier = self.trusted.then(|| headers.get_all(name));
         write_list(out, earlier.into_iter().flatten(), name, ours);
     }
 
     /// A field that the first hop sets.
-    fn first(&self, out: &mut Vec<u8>, headers: &HeaderMap, name: &'static str, ours: &[u8]) {
-        let value = if self.trusted { headers.get(name).map_or(ours, |value| value.as_bytes()) } else { ours };
+    #[inline]
+    fn first(&self, out: &mut Vec<u8>, headers: &Fields, name: Known, ours: &[u8]) {
+        let value = if self.trusted { headers.get(name).unwrap_or(ours) } else { ours };
         if !value.is_empty() {
-            encode::field(out, name.as_bytes(), value);
+            encode::field(out, name.text().as_bytes(), value);
         }
     }
 }
 
-fn write_list<'v>(out: &mut Vec<u8>, earlier: impl Iterator<Item = &'v [u8]>, name: &str, ours: &[&[u8]]) {
-    out.extend_from_slice(name.as_bytes());
+#[inline]
+fn write_list<'v>(out: &mut Vec<u8>, earlier: impl Iterator<Item = &'v [u8]>, name: Known, ours: &[&[u8]]) {
+    out.extend_from_slice(name.text().as_bytes());
     out.extend_from_slice(b": ");
     for value in earlier {
         out.extend_from_slice(value);
@@ -124,24 +126,16 @@ fn write_list<'v>(out: &mut Vec<u8>, earlier: impl Iterator<Item = &'v [u8]>, na
     out.extend_from_slice(b"\r\n");
 }
 
-fn host_of(headers: &HeaderMap) -> &[u8] {
-    headers.get(http::header::HOST).map_or(b"", |host| host.as_bytes())
-}
-
-fn is_written_anew(name: &str) -> bool {
-    matches!(
-        name,
-        "host"
-            | "content-length"
-            | "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-host"
-            | "x-forwarded-proto"
-            | names::HEADER_TRACEPARENT
-            | names::HEADER_TRACESTATE
-            | names::HEADER_BAGGAGE
-    )
-}
+/// Fields that this hop writes itself, one bit each.
+const WRITTEN_ANEW: u32 = Known::Host.bit()
+    | Known::ContentLength.bit()
+    | Known::Forwarded.bit()
+    | Known::XForwardedFor.bit()
+    | Known::XForwardedHost.bit()
+    | Known::XForwardedProto.bit()
+    | Known::Traceparent.bit()
+    | Known::Tracestate.bit()
+    | Known::Baggage.bit();
 
 #[cfg(test)]
 mod tests {
@@ -149,14 +143,14 @@ mod tests {
     use crate::base::target::Target;
     use crate::proxy::message::Body;
     use bytes::Bytes;
-    use http::{HeaderName, Method};
+    use http::Method;
 
     fn written(trusted: bool, policy: ForwardedPolicy, headers: &[(&'static str, &'static str)]) -> String {
         let request = Request {
             method: Method::GET,
             target: Target::parse(Bytes::from_static(b"/x?y")).unwrap(),
             version: Version::HTTP_11,
-            headers: headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect(),
+            headers: headers.iter().copied().collect(),
             body: Body::full(Bytes::from_static(b"12")),
             interim: None,
         };

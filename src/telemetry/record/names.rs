@@ -3,8 +3,6 @@
 //! Standard names come from the OpenTelemetry semantic conventions for HTTP (stable since 1.23); ours stand under
 //! `pellucid`. The tidy test refuses such a name anywhere else. Not here: values.
 
-use http::HeaderName;
-
 // Attributes of spans and log lines.
 pub(crate) const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub(crate) const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
@@ -65,10 +63,6 @@ pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 pub(crate) const HEADER_TRACESTATE: &str = "tracestate";
 pub(crate) const HEADER_BAGGAGE: &str = "baggage";
 pub(crate) const HEADER_TRACE_ID: &str = "x-trace-id";
-/// The same as names that need no parsing when they are looked up.
-pub(crate) static TRACEPARENT: HeaderName = HeaderName::from_static(HEADER_TRACEPARENT);
-pub(crate) static TRACESTATE: HeaderName = HeaderName::from_static(HEADER_TRACESTATE);
-pub(crate) static BAGGAGE: HeaderName = HeaderName::from_static(HEADER_BAGGAGE);
 
 // Metric labels.
 pub(crate) const LABEL_METHOD: &str = "http_request_method";
