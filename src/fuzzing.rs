@@ -9,15 +9,14 @@ use crate::base::target::Target;
 use crate::control::config;
 use crate::proxy::fields::Fields;
 use crate::proxy::http1::framing::Framing;
-use crate::proxy::http1::head::{HeadScanner, RequestHead, parse_request, parse_response};
+use crate::proxy::http1::head::{HeadLimits, HeadScanner, RequestHead, parse_request, parse_response};
 use crate::proxy::http1::{chunked, encode};
 use crate::proxy::route::pattern::PathPattern;
 use crate::proxy::route::{Matcher, Table};
 use crate::telemetry::record::baggage;
 use crate::telemetry::record::propagation::{TRACE_STATE_BYTES_MAX, TraceParent, join_trace_state};
 
-const HEAD_BYTES: usize = 16 * 1024;
-const TARGET_BYTES: usize = 4096;
+const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, fields: 100, target_bytes: 4096 };
 
 /// Requests, responses and chunked bodies: whatever is accepted means the same when it is written and read again.
 pub fn http1(bytes: &[u8]) {
@@ -36,7 +35,7 @@ pub fn http1(bytes: &[u8]) {
         assert!(head.framing != Framing::UntilClose, "a request never ends with its connection");
     }
     let mut buffer = BytesMut::from(bytes);
-    if let Ok(Some(length)) = HeadScanner::default().find(&mut buffer, HEAD_BYTES) {
+    if let Ok(Some(length)) = HeadScanner::default().find(&mut buffer, LIMITS.bytes) {
         let _ = parse_response(buffer.split_to(length).freeze(), &Method::GET);
     }
     if let Ok(Some((data, _))) = chunked::decode_all(bytes) {
@@ -54,8 +53,8 @@ pub fn http1(bytes: &[u8]) {
 
 fn request_head(bytes: &[u8]) -> Option<RequestHead> {
     let mut buffer = BytesMut::from(bytes);
-    let length = HeadScanner::default().find(&mut buffer, HEAD_BYTES).ok()??;
-    parse_request(buffer.split_to(length).freeze(), TARGET_BYTES).ok()
+    let length = HeadScanner::default().find(&mut buffer, LIMITS.bytes).ok()??;
+    parse_request(buffer.split_to(length).freeze(), &LIMITS).ok()
 }
 
 /// What our engine makes of a request: method, target and framing, or nothing where it refuses or waits. For comparison with others.

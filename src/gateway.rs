@@ -5,9 +5,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,13 +17,15 @@ use tokio::sync::mpsc;
 use crate::base::clock::Clock;
 use crate::base::draw::Draw;
 use crate::base::ids::{TraceId, hex_text};
-use crate::base::limits::MAILBOX_LEN_MAX;
+use crate::base::limits::{MAILBOX_LEN_MAX, ORDERS_MAX};
 use crate::control::admin::Admin;
 use crate::control::compile::TelemetrySettings;
+use crate::control::sockets::{ForWorker, Inherited};
 use crate::control::swap::{Control, Refused, Source};
 use crate::control::{plane, tracing_setup};
+use crate::proxy::drain::Step;
 use crate::proxy::http1::leg::Buffers;
-use crate::proxy::listener::{Acceptor, bind, mount};
+use crate::proxy::listener::{self, Acceptor, Order, mount};
 use crate::proxy::pipeline::Pipeline;
 use crate::proxy::upstream::pool::Pools;
 use crate::proxy::worker::Worker;
@@ -36,25 +39,18 @@ use crate::telemetry::record::series::Budget;
 
 /// A running gateway. Dropping it stops it at once; [`Gateway::shutdown`] drains first.
 pub struct Gateway {
-    listeners: Vec<SocketAddr>,
+    control: Arc<Control>,
     admin: SocketAddr,
     service: mount::Service,
     workers: Vec<WorkerHandle>,
-    control: Option<plane::Plane>,
+    plane: Option<plane::Plane>,
     ready: Arc<AtomicBool>,
     telemetry: Telemetry,
-    drain_timeout: Duration,
 }
 
 struct WorkerHandle {
     orders: mpsc::Sender<Order>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What a worker is told.
-enum Order {
-    /// Stop accepting; end when all connections have, but after this time at the latest.
-    Drain(Duration),
 }
 
 /// Why a gateway did not start.
@@ -79,7 +75,10 @@ impl std::error::Error for StartError {}
 
 impl From<Refused> for StartError {
     fn from(refused: Refused) -> Self {
-        StartError::Config(refused.lines())
+        match refused {
+            Refused::Unavailable(why) => StartError::Io(why),
+            refused => StartError::Config(refused.lines()),
+        }
     }
 }
 
@@ -107,7 +106,8 @@ impl Gateway {
     pub(crate) fn start(source: Source, traced: bool) -> Result<Self, StartError> {
         let clock = Clock::system();
         let instance = hex_text(&TraceId::random(&mut Draw::from_system()).hex()).to_owned();
-        let control = Control::start(source, clock, instance)?;
+        let mut inherited = Inherited::from_environment();
+        let (control, acceptors) = Control::start(source, clock, instance, &mut inherited)?;
         let workers = control.workers;
         let (config, settings) = {
             let current = control.current();
@@ -119,16 +119,17 @@ impl Gateway {
         let exports = if traced { tracing_setup::install(&settings, &ledger) } else { tracing_setup::Exports::default() };
         let start = tracing::info_span!("gateway.start", workers);
         let _entered = start.enter();
-        let bound: Vec<(SocketAddr, Vec<TcpListener>)> =
-            config.listeners.iter().map(|listener| bind_listener(listener.bind.value, workers)).collect::<Result<_, _>>()?;
-        let admin_socket = bind_admin(config.admin.bind.value)?;
-        let admin = admin_socket.local_addr().map_err(|error| StartError::Io(error.to_string()))?;
-        let listeners: Vec<SocketAddr> = bound.iter().map(|(address, _)| *address).collect();
+        let admin_socket = admin_socket(config.admin.bind.value, &mut inherited)?;
+        drop(inherited);
+        let no_copy = |error: io::Error| StartError::Io(format!("the admin plane's socket cannot be copied: {error}"));
+        let admin = admin_socket.local_addr().map_err(no_copy)?;
+        let admin_copy = admin_socket.try_clone().map_err(no_copy)?;
 
         let budget = Arc::new(Budget::new(settings.series_max));
         let (recorders, feeds): (Vec<Recorder>, Vec<Feed>) = (0..workers).map(|_| Recorder::new(Arc::clone(&budget))).unzip();
         let (telemetry, senders, metrics_outbox) = start_telemetry(&settings, &control, feeds, budget, &ledger)?;
-        let (parts, orders, jobs) = deal(workers, bound, recorders);
+        let (parts, orders, jobs) = deal(workers, acceptors, recorders);
+        control.sockets().employ(orders.clone(), Some(admin_copy));
         let threads =
             start_workers(parts, &control).map_err(|error| StartError::Io(format!("a worker thread cannot be started: {error}")))?;
         let ready = Arc::new(AtomicBool::new(true));
@@ -142,26 +143,25 @@ impl Gateway {
         };
         let plane =
             plane::Plane::start(runtime, parts).map_err(|error| StartError::Io(format!("the control plane cannot be started: {error}")))?;
-        for (listener, address) in config.listeners.iter().zip(&listeners) {
+        for (listener, address) in config.listeners.iter().zip(control.sockets().addresses()) {
             tracing::info!(listener = %listener.name.value, %address, "listening");
         }
         tracing::info!(%admin, workers, service = settings.resource.service_name(), "the admin plane is up");
         Ok(Gateway {
-            listeners,
+            control: Arc::clone(&control),
             admin,
             service: mount::Service::new(jobs),
             workers: orders.into_iter().zip(threads).map(|(orders, thread)| WorkerHandle { orders, thread: Some(thread) }).collect(),
-            control: Some(plane),
+            plane: Some(plane),
             ready,
             telemetry,
-            drain_timeout: config.runtime.drain_timeout.0,
         })
     }
 
-    /// Addresses of the listeners, in the order of the configuration.
+    /// Addresses of the listeners: at first in the order of the configuration; those that a reload adds come last.
     #[must_use]
-    pub fn listeners(&self) -> &[SocketAddr] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        self.control.sockets().addresses()
     }
 
     /// Address of the admin plane.
@@ -182,8 +182,8 @@ impl Gateway {
 
     /// Reads the configuration again, as SIGHUP does. The outcome is logged and counted.
     pub(crate) fn reload(&self) {
-        if let Some(control) = &self.control {
-            control.reload();
+        if let Some(plane) = &self.plane {
+            plane.reload();
         }
     }
 
@@ -192,24 +192,48 @@ impl Gateway {
         self.telemetry.reopen_log();
     }
 
-    /// Stops accepting, lets what is in flight end within the drain timeout, and hands over all telemetry. Blocks.
+    /// Copies of all listening sockets, for a successor.
+    pub(crate) fn hand_over(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        self.control.sockets().hand_over()
+    }
+
+    /// A successor answers for the admin plane from now on.
+    pub(crate) fn leave_admin(&self) {
+        if let Some(plane) = &self.plane {
+            plane.leave_admin();
+        }
+    }
+
+    /// Says that it is not ready any more, and for the drain delay still accepts; then stops accepting, lets what is in flight end within the
+    /// drain timeout, and hands over all telemetry. Blocks.
     pub fn shutdown(mut self) {
+        let (delay, timeout) = {
+            let runtime = &self.control.current().config.runtime;
+            (runtime.drain_delay.0, runtime.drain_timeout.0)
+        };
         self.ready.store(false, Ordering::Relaxed);
-        self.drain(self.drain_timeout);
+        self.tell(|| Order::Announce);
+        std::thread::sleep(delay);
+        self.drain(timeout);
+    }
+
+    fn tell(&self, order: impl Fn() -> Order) {
+        for worker in &self.workers {
+            // A worker that is gone needs no order.
+            let _ = worker.orders.try_send(order());
+        }
     }
 
     fn drain(&mut self, timeout: Duration) {
-        for worker in &self.workers {
-            // A worker that is gone needs no order.
-            let _ = worker.orders.try_send(Order::Drain(timeout));
-        }
+        self.control.sockets().let_go();
+        self.tell(|| Order::Drain(timeout));
         for worker in &mut self.workers {
             if let Some(thread) = worker.thread.take() {
                 let _ = thread.join();
             }
         }
-        if let Some(control) = self.control.take() {
-            control.stop();
+        if let Some(plane) = self.plane.take() {
+            plane.stop();
         }
     }
 }
@@ -220,20 +244,12 @@ impl Drop for Gateway {
     }
 }
 
-fn bind_listener(address: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
-    let unavailable = |error: io::Error| StartError::Io(format!("cannot listen on {address}: {error}"));
-    // Asked without SO_REUSEPORT first: another process that has the address must not share it with us unnoticed.
-    if address.port() != 0 {
-        drop(bind::probe(address).map_err(unavailable)?);
-    }
-    let sockets = bind::bind(address, workers).map_err(unavailable)?;
-    let bound = sockets[0].local_addr().map_err(unavailable)?;
-    Ok((bound, sockets))
-}
-
-fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+fn admin_socket(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, StartError> {
     let unavailable = |error: io::Error| StartError::Io(format!("the admin plane cannot listen on {address}: {error}"));
-    let socket = TcpListener::bind(address).map_err(unavailable)?;
+    let socket = match inherited.take_admin(address) {
+        Some(socket) => socket,
+        None => TcpListener::bind(address).map_err(unavailable)?,
+    };
     socket.set_nonblocking(true).map_err(unavailable)?;
     Ok(socket)
 }
@@ -282,16 +298,13 @@ fn start_telemetry(
 type Dealt = (Vec<WorkerParts>, Vec<mpsc::Sender<Order>>, Vec<mpsc::Sender<mount::Job>>);
 
 /// Gives each worker its sockets and its ends of the channels.
-fn deal(workers: usize, bound: Vec<(SocketAddr, Vec<TcpListener>)>, recorders: Vec<Recorder>) -> Dealt {
+fn deal(workers: usize, bound: Vec<ForWorker>, recorders: Vec<Recorder>) -> Dealt {
     let mut acceptors: Vec<Vec<Acceptor>> = (0..workers).map(|_| Vec::new()).collect();
-    for (listener, (_, sockets)) in bound.into_iter().enumerate() {
-        let open = Arc::new(AtomicU64::new(0));
-        for (worker, socket) in sockets.into_iter().enumerate() {
-            acceptors[worker].push(Acceptor { socket, listener, open: Arc::clone(&open) });
-        }
+    for (worker, acceptor) in bound {
+        acceptors[worker].push(acceptor);
     }
     let (wanted_senders, wanted): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LEN_MAX)).unzip();
-    let (orders_senders, orders): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(4)).unzip();
+    let (orders_senders, orders): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ORDERS_MAX)).unzip();
     let (jobs_senders, jobs): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LEN_MAX)).unzip();
     let ends = acceptors.into_iter().zip(recorders).zip(wanted).zip(jobs).zip(orders).enumerate();
     let parts = ends
@@ -326,7 +339,7 @@ async fn work(mut parts: WorkerParts, control: &Control) {
     let worker = Worker::new(parts.index, control.clock.clone(), parts.recorder, Arc::clone(&control.published), pools, buffers);
     let pipeline = Rc::new(Pipeline { worker: Rc::clone(&worker) });
     for acceptor in parts.acceptors {
-        tokio::task::spawn_local(acceptor.run(Rc::clone(&pipeline)));
+        listener::open(acceptor, &pipeline);
     }
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let timeout = loop {
@@ -335,12 +348,15 @@ async fn work(mut parts: WorkerParts, control: &Control) {
             Some(endpoint) = parts.wanted.recv() => worker.pools.relinquish(endpoint),
             Some(job) = parts.jobs.recv() => drop(tokio::task::spawn_local(mount::serve(Rc::clone(&pipeline), job))),
             order = parts.orders.recv() => match order {
+                Some(Order::Open(acceptor)) => listener::open(acceptor, &pipeline),
+                Some(Order::Close(slot)) => listener::close(Some(slot), &pipeline),
+                Some(Order::Announce) => worker.drain(None, Step::Announced),
                 Some(Order::Drain(timeout)) => break timeout,
                 None => break Duration::ZERO,
             },
         }
     };
-    worker.drain.begin();
+    listener::close(None, &pipeline);
     parts.jobs.close();
     while let Ok(job) = parts.jobs.try_recv() {
         tokio::task::spawn_local(mount::serve(Rc::clone(&pipeline), job));

@@ -75,6 +75,13 @@ impl Clock {
     }
 }
 
+/// Unix nanoseconds as RFC 3339 in UTC.
+pub(crate) fn rfc3339(unix_nanos: u64) -> String {
+    let mut out = Vec::new();
+    write_rfc3339(&mut out, unix_nanos);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Writes Unix nanoseconds as RFC 3339 in UTC with microseconds, such as `2026-01-31T08:15:00.123456Z`.
 pub(crate) fn write_rfc3339(out: &mut Vec<u8>, unix_nanos: u64) {
     let seconds = unix_nanos / 1_000_000_000;

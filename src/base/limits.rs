@@ -4,10 +4,8 @@
 
 use std::time::Duration;
 
-/// Header fields in one message. HAProxy's default (`tune.http.maxhdr`) is 101.
-pub(crate) const HEADER_COUNT_MAX: usize = 100;
-/// Bytes of a request target. RFC 9112, section 3, recommends at least 8000.
-pub(crate) const TARGET_BYTES_MAX: usize = 8192;
+/// Header fields in one message that a listener may allow; also the most of a response.
+pub(crate) const HEADER_COUNT_MAX: usize = 256;
 /// Bytes of all trailer fields of one message.
 pub(crate) const TRAILER_BYTES_MAX: usize = 8192;
 /// Bytes of one chunk-size line, extensions included.
@@ -24,6 +22,8 @@ pub(crate) const READ_LARGE_BYTES: usize = 64 * 1024;
 pub(crate) const BODY_SWALLOW_BYTES_MAX: u64 = 256 * 1024;
 /// How long a closing connection goes on reading, so that a reset does not eat the answer (RFC 9112, section 9.6).
 pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long idle connections stay open once a listener stops accepting, so that clients hear of the end with an answer.
+pub(crate) const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// How long an idle connection keeps its buffers before it is parked without any.
 pub(crate) const PARK_AFTER: Duration = Duration::from_millis(500);
 /// Read buffers that a worker keeps for reuse.
@@ -41,10 +41,18 @@ pub(crate) const RING_RECORDS_MAX: usize = 2048;
 pub(crate) const RING_FULL_RECORDS_MAX: usize = 1024;
 /// Messages waiting in a worker's mailbox (mounted requests, idle connections wanted back).
 pub(crate) const MAILBOX_LEN_MAX: usize = 1024;
+/// Orders that wait for a worker: listeners that open and close.
+pub(crate) const ORDERS_MAX: usize = 4096;
 /// Body frames in flight between a mounted service and its worker.
 pub(crate) const MOUNT_FRAMES_MAX: usize = 4;
 /// The most recent records that the admin plane can show.
 pub(crate) const RECENT_RECORDS_MAX: usize = 2048;
+/// Reloads that are remembered, and lines or names of each.
+pub(crate) const RELOADS_MAX: usize = 16;
+pub(crate) const RELOAD_ERRORS_MAX: usize = 100;
+/// How often the configuration's file is looked at, and how many looks it must have been the same for.
+pub(crate) const WATCH_EVERY: Duration = Duration::from_millis(150);
+pub(crate) const WATCH_QUIET_LOOKS: u32 = 3;
 /// Routes of one configuration.
 pub(crate) const ROUTES_MAX: usize = 100_000;
 /// Bytes of a configuration file.

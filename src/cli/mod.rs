@@ -6,6 +6,7 @@
 mod demo;
 mod health;
 mod run;
+mod successor;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,24 +1,29 @@
 //! `pellucid run`: a gateway until a signal ends it.
 //!
 //! In: a file, or one upstream. Out: an exit code. SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads, SIGUSR1 reopens the
-//! access log.
+//! access log, SIGUSR2 hands over to a successor.
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{FAILED, RunArguments, WRONG, complain};
+use super::{FAILED, RunArguments, WRONG, complain, successor};
 use crate::control::swap::Source;
 use crate::gateway::{Gateway, StartError};
 
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
+    // As many descriptors as the system allows: each connection takes one. With fewer, accepting pauses when they run out.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
     let source = match (&arguments.config, &arguments.to) {
         (Some(path), _) => Source::File(path.clone()),
         (None, Some(to)) => Source::Text(one_upstream(to, arguments)),
         (None, None) => return ExitCode::from(WRONG),
     };
     match Gateway::start(source, true) {
-        Ok(gateway) => until_signalled(gateway),
+        Ok(gateway) => {
+            successor::relieve_predecessor();
+            until_signalled(gateway)
+        }
         Err(error @ StartError::Config(_)) => {
             complain(&[error.to_string()]);
             ExitCode::from(WRONG)
@@ -60,12 +65,14 @@ pub(super) async fn ended_by_signal(gateway: &Gateway) -> std::io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut user = signal(SignalKind::user_defined1())?;
+    let mut upgrade = signal(SignalKind::user_defined2())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => gateway.reload(),
             _ = user.recv() => gateway.reopen_log(),
+            _ = upgrade.recv() => successor::start(gateway),
         }
     }
 }

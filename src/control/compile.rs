@@ -4,19 +4,19 @@
 //! former snapshot has unchanged are taken over with their counters. Not here: sockets and threads (`gateway`).
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::config::environment::{self, BadVariable, Lookup};
 use super::config::problem::{Mark, Problems, nearest};
-use super::config::schema::{self, Config, Propagation, Propagator, TraceContext};
+use super::config::schema::{self, Config};
+use super::config::telemetry::LogFormat;
 use super::config::values::LogPlace;
 use crate::base::limits::ROUTES_MAX;
-use crate::proxy::snapshot::{ListenerLimits, ListenerPolicy, Network, Sampling, Snapshot, TracePolicy, Upstream};
+use crate::proxy::snapshot::{Sampling, Snapshot, Upstream};
 use crate::proxy::upstream::endpoint::{Endpoint, Limits, Waiting};
-use crate::proxy::upstream::head::{ForwardedPolicy, HostPolicy};
+use crate::proxy::upstream::head::HostPolicy;
 use crate::telemetry::export::access_log::Format;
 use crate::telemetry::export::ledger::Signal;
 use crate::telemetry::export::log_sink::Destination;
@@ -25,10 +25,8 @@ use crate::telemetry::export::otlp::resource::Resource;
 use crate::telemetry::process::keep::Policy;
 use crate::telemetry::record::legend::Legends;
 
+mod listeners;
 mod routes;
-
-/// What a listener may allow for the head of a request.
-const HEADER_BYTES: std::ops::RangeInclusive<u64> = 256..=16 * 1024 * 1024;
 
 /// Everything that a configuration says, ready for use.
 pub(crate) struct Compiled {
@@ -83,7 +81,7 @@ pub(crate) struct Context<'c> {
 
 pub(crate) fn compile(config: &Config, context: &Context<'_>) -> Result<Compiled, Problems> {
     let mut problems = Problems::default();
-    let listeners = listeners(config, &mut problems);
+    let listeners = listeners::compile(config, &mut problems);
     let workers = match config.runtime.workers.0 as usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         count => count,
@@ -129,75 +127,6 @@ fn unique<'n>(names: impl Iterator<Item = (&'n str, Mark)>, what: &str, problems
     }
 }
 
-fn listeners(config: &Config, problems: &mut Problems) -> Vec<ListenerPolicy> {
-    unique(config.listeners.iter().map(|listener| (listener.name.value.as_str(), listener.name.mark)), "listener", problems);
-    if config.listeners.is_empty() {
-        problems.add(Mark { line: 1, column: 1 }, "found no listener, expected at least one in `listeners`");
-    }
-    let mut bound: Vec<(SocketAddr, &str)> = Vec::new();
-    for listener in &config.listeners {
-        let address = listener.bind.value;
-        if let Some((_, other)) = bound.iter().find(|(taken, _)| overlap(*taken, address)) {
-            problems.add(listener.bind.mark, format!("found the address {address} a second time, the listener `{other}` has it"));
-        }
-        bound.push((address, &listener.name.value));
-        if overlap(address, config.admin.bind.value) {
-            problems.add(listener.bind.mark, format!("found the address {address}, which the admin plane has"));
-        }
-    }
-    config.listeners.iter().map(|listener| listener_policy(listener, &config.telemetry.propagation, problems)).collect()
-}
-
-/// One port, and addresses of which one is or includes the other.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let includes =
-        |wide: SocketAddr, narrow: SocketAddr| wide.ip() == narrow.ip() || wide.ip().is_unspecified() && wide.is_ipv4() == narrow.is_ipv4();
-    a.port() != 0 && a.port() == b.port() && (includes(a, b) || includes(b, a))
-}
-
-fn listener_policy(listener: &schema::Listener, propagation: &Propagation, problems: &mut Problems) -> ListenerPolicy {
-    let default = if listener.bind.value.ip().is_loopback() { TraceContext::Continue } else { TraceContext::Restart };
-    let trace = match listener.trace_context.unwrap_or(default) {
-        _ if !propagation.extract.contains(&Propagator::TraceContext) => TracePolicy::Ignore,
-        TraceContext::Continue => TracePolicy::Continue,
-        TraceContext::Restart => TracePolicy::Restart,
-        TraceContext::Ignore => TracePolicy::Ignore,
-    };
-    let mut trust = Vec::new();
-    for network in &listener.forwarded.trust {
-        match Network::parse(&network.value) {
-            Some(network) => trust.push(network),
-            None => problems.add(network.mark, format!("found `{}`, expected an address or a network such as 10.0.0.0/8", network.value)),
-        }
-    }
-    let limits = &listener.limits;
-    if !HEADER_BYTES.contains(&limits.header_bytes.value.0) {
-        let (least, most) = (HEADER_BYTES.start(), HEADER_BYTES.end());
-        problems.add(limits.header_bytes.mark, format!("found {} bytes, expected {least} to {most}", limits.header_bytes.value.0));
-    }
-    ListenerPolicy {
-        trace,
-        baggage: propagation.extract.contains(&Propagator::Baggage) && propagation.inject.contains(&Propagator::Baggage),
-        inject_trace: propagation.inject.contains(&Propagator::TraceContext),
-        forwarded: ForwardedPolicy {
-            x_forwarded: listener.forwarded.x_forwarded,
-            forwarded: listener.forwarded.rfc7239,
-            via: listener.forwarded.via,
-        },
-        trust,
-        tell_trace_id: listener.response_trace_id,
-        limits: ListenerLimits {
-            connections: limits.connections.0,
-            header_bytes: limits.header_bytes.value.0 as usize,
-            header_timeout: limits.header_timeout.0,
-            body_timeout: limits.body_timeout.0,
-            write_timeout: limits.write_timeout.0,
-            idle_timeout: limits.idle_timeout.0,
-            half_close_timeout: limits.half_close_timeout.0,
-        },
-    }
-}
-
 fn upstreams(config: &Config, context: &Context<'_>, workers: usize, problems: &mut Problems) -> Vec<Upstream> {
     unique(config.upstreams.iter().map(|upstream| (upstream.name.value.as_str(), upstream.name.mark)), "upstream", problems);
     config.upstreams.iter().map(|upstream| compile_upstream(upstream, context, workers, problems)).collect()
@@ -216,6 +145,7 @@ fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, workers:
         idle_per_worker: (upstream.pool.idle_per_endpoint.0 as usize).div_ceil(workers),
         connections_per_endpoint: upstream.pool.connections_per_endpoint.0 as usize,
         pending: upstream.pool.pending.0 as usize,
+        in_flight: upstream.pool.in_flight.map(|most| most.0),
     };
     let former: Vec<&Arc<Endpoint>> = context.former.iter().filter(|info| info.name == *name).flat_map(|info| &info.endpoints).collect();
     let waiting = former.first().map_or_else(Arc::default, |endpoint| Arc::clone(&endpoint.waiting));
@@ -327,7 +257,7 @@ fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) ->
                 LogPlace::Stderr => Destination::Stderr,
                 LogPlace::File(path) => Destination::File(path.clone()),
             };
-            (destination, if log.format == schema::LogFormat::Json { Format::Json } else { Format::Text })
+            (destination, if log.format == LogFormat::Json { Format::Json } else { Format::Text })
         }),
         series_max: telemetry.metrics.series_max.0 as usize,
     })

@@ -108,7 +108,7 @@ fn describe_winner(out: &mut String, compiled: &Compiled, index: usize) {
     if let Some(split) = &compiled.snapshot.routes[index].split {
         for (upstream, weight) in split.parts() {
             let info = &compiled.upstreams[*upstream];
-            let endpoints: Vec<_> = info.endpoints.iter().map(|endpoint| format!("{}:{}", endpoint.host, endpoint.port)).collect();
+            let endpoints: Vec<_> = info.endpoints.iter().map(|endpoint| endpoint.authority.to_str().unwrap_or_default()).collect();
             let share = if split.parts().len() > 1 { format!(" (weight {weight})") } else { String::new() };
             let _ = writeln!(out, "  upstream     {}{share}: {}", info.name, endpoints.join(", "));
         }

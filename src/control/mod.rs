@@ -6,7 +6,10 @@
 pub(crate) mod config;
 pub(crate) mod compile;
 pub(crate) mod explain;
+pub(crate) mod history;
+pub(crate) mod sockets;
 pub(crate) mod swap;
+pub(crate) mod watch;
 pub(crate) mod tracing_setup;
 pub(crate) mod admin;
 pub(crate) mod plane;

@@ -4,25 +4,34 @@
 //! plane answers (`admin`).
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use super::admin::{self, Admin};
-use super::swap::Control;
+use super::history::Trigger;
+use super::swap::Source;
 use super::tracing_setup::Exports;
+use super::watch::Watch;
 use crate::telemetry::export::ledger::{Drop, Ledger, Signal};
 use crate::telemetry::export::metrics::Family;
 use crate::telemetry::export::otlp::points::{self, Period};
 use crate::telemetry::export::otlp::resource::Resource;
 use crate::telemetry::export::otlp::sender::{Outbox, Request, Sender};
-use crate::telemetry::process::Telemetry;
 
 /// How long the last exports may take when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Orders that wait for the thread.
+const PLANE_ORDERS_MAX: usize = 16;
+
+/// What the thread is told; it ends when nobody can tell it anything any more.
+enum Order {
+    Reload,
+    LeaveAdmin,
+}
 
 pub(crate) struct Parts {
     pub(crate) admin: Admin,
@@ -35,33 +44,34 @@ pub(crate) struct Parts {
 
 /// The running control plane.
 pub(crate) struct Plane {
-    control: Arc<Control>,
-    telemetry: Telemetry,
-    stop: oneshot::Sender<()>,
+    orders: mpsc::Sender<Order>,
     thread: JoinHandle<()>,
 }
 
 impl Plane {
     /// The runtime is made before, because exporters are built in its context.
     pub(crate) fn start(runtime: Runtime, parts: Parts) -> std::io::Result<Self> {
-        let (stop, stopped) = oneshot::channel();
-        let control = Arc::clone(&parts.admin.control);
-        let telemetry = parts.admin.telemetry.clone();
-        let thread = std::thread::Builder::new().name("pellucid-ctl".to_owned()).spawn(move || runtime.block_on(run(parts, stopped)))?;
-        Ok(Plane { control, telemetry, stop, thread })
+        let (orders, received) = mpsc::channel(PLANE_ORDERS_MAX);
+        let thread = std::thread::Builder::new().name("pellucid-ctl".to_owned()).spawn(move || runtime.block_on(run(parts, received)))?;
+        Ok(Plane { orders, thread })
     }
 
-    /// Reads the configuration again; the outcome is logged and counted.
+    /// Reads the configuration again, on a signal. The outcome is logged, counted and remembered.
     pub(crate) fn reload(&self) {
-        if let Ok((_, settings)) = self.control.reload() {
-            self.telemetry.set_keep(settings.keep);
-        }
+        // A reload that is under way or a plane that has stopped makes this one needless.
+        let _ = self.orders.try_send(Order::Reload);
+    }
+
+    /// Leaves the admin plane's address to a successor.
+    pub(crate) fn leave_admin(&self) {
+        // A plane that has stopped has left it.
+        let _ = self.orders.try_send(Order::LeaveAdmin);
     }
 
     /// Hands over all telemetry and ends the thread. Blocks.
     pub(crate) fn stop(self) {
+        drop(self.orders);
         // A thread that is gone has stopped.
-        let _ = self.stop.send(());
         let _ = self.thread.join();
     }
 }
@@ -71,7 +81,7 @@ pub(crate) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-async fn run(parts: Parts, stopped: oneshot::Receiver<()>) {
+async fn run(parts: Parts, mut orders: mpsc::Receiver<Order>) {
     parts.exports.spawn();
     let telemetry = parts.admin.telemetry.clone();
     let mut exporting = tokio::task::JoinSet::new();
@@ -80,9 +90,16 @@ async fn run(parts: Parts, stopped: oneshot::Receiver<()>) {
     }
     let admin = parts.admin.clone();
     let serving = tokio::spawn(serve_admin(parts.socket, parts.admin));
-    let pushing = parts.metrics.map(|(outbox, resource, every)| tokio::spawn(push_metrics(admin, outbox, resource, every)));
-    // The sender gone means the same as its message.
-    let _ = stopped.await;
+    let pushing = parts.metrics.map(|(outbox, resource, every)| tokio::spawn(push_metrics(admin.clone(), outbox, resource, every)));
+    let watching = tokio::spawn(watch_file(admin.clone()));
+    while let Some(order) = orders.recv().await {
+        match order {
+            // It says itself how it went.
+            Order::Reload => drop(admin.reload(Trigger::Signal).await),
+            Order::LeaveAdmin => serving.abort(),
+        }
+    }
+    watching.abort();
     telemetry.stop().await;
     if let Some(pushing) = pushing {
         pushing.abort();
@@ -111,6 +128,20 @@ async fn serve_admin(socket: TcpListener, admin: Admin) {
     };
     if let Err(error) = served {
         tracing::error!(%error, "the admin plane has stopped");
+    }
+}
+
+/// Reloads whenever the configuration's file has changed, unless the configuration says otherwise.
+async fn watch_file(admin: Admin) {
+    let Source::File(path) = admin.control.source.clone() else { return };
+    let mut watch = Watch::new(path);
+    loop {
+        watch.changed().await;
+        let wanted = admin.control.current().config.runtime.watch;
+        if wanted {
+            // It says itself how it went.
+            drop(admin.reload(Trigger::File).await);
+        }
     }
 }
 

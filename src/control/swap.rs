@@ -13,9 +13,11 @@ use super::compile::{self, Compiled, RouteInfo, TelemetrySettings, UpstreamInfo}
 use super::config;
 use super::config::problem::Problems;
 use super::config::schema::Config;
-use crate::base::clock::Clock;
+use super::history::{Diff, History, Outcome, Reload, Trigger};
+use super::sockets::{ForWorker, Inherited, Sockets};
+use crate::base::clock::{self, Clock};
 use crate::base::limits::CONFIG_BYTES_MAX;
-use crate::proxy::snapshot::Snapshot;
+use crate::proxy::snapshot::{ListenerPolicy, Snapshot};
 use crate::telemetry::record::legend::Legends;
 
 /// Where a configuration comes from.
@@ -43,9 +45,20 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) workers: usize,
     pub(crate) instance: String,
-    pub(crate) reloads_done: AtomicU64,
-    pub(crate) reloads_refused: AtomicU64,
+    counts: [AtomicU64; 3],
     current: Mutex<Current>,
+    sockets: Mutex<Sockets>,
+    history: Mutex<History>,
+    /// One reload at a time.
+    turn: Mutex<()>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    pub(crate) generation: u64,
+    pub(crate) diff: Diff,
+    pub(crate) telemetry: TelemetrySettings,
 }
 
 /// Why a configuration is not in force.
@@ -58,12 +71,14 @@ pub(crate) enum Refused {
     },
     /// What only a restart can change.
     NeedsRestart(&'static str),
+    /// An address that is not to be had.
+    Unavailable(String),
 }
 
 impl Refused {
     pub(crate) fn lines(&self) -> Vec<String> {
         match self {
-            Refused::Unreadable(why) => vec![why.clone()],
+            Refused::Unreadable(why) | Refused::Unavailable(why) => vec![why.clone()],
             Refused::Mistakes { file, problems } => problems.lines(file),
             Refused::NeedsRestart(what) => vec![format!("found a change of {what}, which takes a restart in this version")],
         }
@@ -116,11 +131,19 @@ pub(crate) fn check(source: &Source) -> Result<(Config, Compiled), Refused> {
 }
 
 impl Control {
-    /// Compiles the first configuration.
-    pub(crate) fn start(source: Source, clock: Clock, instance: String) -> Result<Arc<Self>, Refused> {
+    /// Compiles the first configuration and opens its listeners. Gives what each worker has to take up.
+    pub(crate) fn start(
+        source: Source,
+        clock: Clock,
+        instance: String,
+        inherited: &mut Inherited,
+    ) -> Result<(Arc<Self>, Vec<ForWorker>), Refused> {
         let legends = Arc::new(Legends::new());
         let context = compile::Context { legends: &legends, environment: &environment, instance: &instance, former: &[] };
         let (config, compiled) = source.load(&context)?;
+        let mut sockets = Sockets::new(compiled.workers);
+        let moves = sockets.plan(&config.listeners, inherited).map_err(Refused::Unavailable)?;
+        let acceptors = sockets.settle(moves).map_err(|error| Refused::Unavailable(format!("a socket cannot be shared out: {error}")))?;
         let current = Current {
             config,
             routes: compiled.routes,
@@ -136,68 +159,107 @@ impl Control {
             clock,
             workers: compiled.workers,
             instance,
-            reloads_done: AtomicU64::new(0),
-            reloads_refused: AtomicU64::new(0),
+            counts: Default::default(),
             current: Mutex::new(current),
+            sockets: Mutex::new(sockets),
+            history: Mutex::default(),
+            turn: Mutex::default(),
         };
-        Ok(Arc::new(control))
+        Ok((Arc::new(control), acceptors))
     }
 
     pub(crate) fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the source again and puts it in force, or says why not. Returns the new generation and settings.
-    pub(crate) fn reload(&self) -> Result<(u64, TelemetrySettings), Refused> {
+    pub(crate) fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last reloads, the newest first.
+    pub(crate) fn history(&self) -> Vec<Reload> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).newest_first().cloned().collect()
+    }
+
+    /// Reloads so far, by outcome.
+    pub(crate) fn reloads(&self) -> [(Outcome, u64); 3] {
+        [Outcome::Applied, Outcome::Unchanged, Outcome::Refused]
+            .map(|outcome| (outcome, self.counts[outcome as usize].load(Ordering::Relaxed)))
+    }
+
+    /// Reads the source again and puts it in force, or says why not. Either way it is counted, logged and remembered. Blocks.
+    #[tracing::instrument(skip_all, name = "config.reload", fields(trigger = trigger.label(), outcome, generation))]
+    pub(crate) fn reload(&self, trigger: Trigger) -> Result<Applied, Refused> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = self.clock.now();
         let result = self.try_reload();
-        match &result {
-            Ok((generation, _)) => {
-                self.reloads_done.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(generation, source = %self.source.name(), "the configuration was reloaded");
-            }
-            Err(refused) => {
-                self.reloads_refused.fetch_add(1, Ordering::Relaxed);
-                for line in refused.lines() {
-                    tracing::error!(mistake = %line, "the configuration was refused; the old one stays in force");
-                }
-            }
+        let (outcome, generation, diff, errors) = match &result {
+            Ok(applied) if applied.diff.is_empty() => (Outcome::Unchanged, applied.generation, Diff::default(), Vec::new()),
+            Ok(applied) => (Outcome::Applied, applied.generation, applied.diff.clone(), Vec::new()),
+            Err(refused) => (Outcome::Refused, self.current().generation, Diff::default(), refused.lines()),
+        };
+        let duration_ms = self.clock.now().since(began) as f64 / 1e6;
+        let span = tracing::Span::current();
+        span.record("outcome", outcome.label()).record("generation", generation);
+        for line in &errors {
+            tracing::error!(mistake = %line, "the configuration was refused; the old one stays in force");
         }
+        if errors.is_empty() {
+            tracing::info!(generation, source = %self.source.name(), outcome = outcome.label(), duration_ms, "the configuration was reloaded");
+        }
+        self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        let at = clock::rfc3339(self.clock.wall_offset() + self.clock.now().0);
+        let reload = Reload { at, trigger, result: outcome, generation, duration_ms, diff, errors };
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).add(reload);
         result
     }
 
-    #[tracing::instrument(skip_all, name = "config.reload")]
-    fn try_reload(&self) -> Result<(u64, TelemetrySettings), Refused> {
+    fn try_reload(&self) -> Result<Applied, Refused> {
+        let former = self.current().upstreams.clone();
+        let context = compile::Context { legends: &self.legends, environment: &environment, instance: &self.instance, former: &former };
+        let (config, mut compiled) = self.source.load(&context)?;
         let mut current = self.current();
-        let context =
-            compile::Context { legends: &self.legends, environment: &environment, instance: &self.instance, former: &current.upstreams };
-        let (config, compiled) = self.source.load(&context)?;
+        let diff = Diff::between(&current.config, &config);
+        if diff.is_empty() {
+            return Ok(Applied { generation: current.generation, diff, telemetry: current.telemetry.clone() });
+        }
         if let Some(what) = needs_restart(&current, &config, &compiled.telemetry) {
             return Err(Refused::NeedsRestart(what));
         }
+        let mut sockets = self.sockets();
+        let moves = sockets.plan(&config.listeners, &mut Inherited::none()).map_err(Refused::Unavailable)?;
+        compiled.snapshot.listeners = by_slot(compiled.snapshot.listeners, &moves.slots, &self.published.load().listeners);
         self.published.store(Arc::new(compiled.snapshot));
-        let generation = current.generation + 1;
-        *current = Current {
-            config,
-            routes: compiled.routes,
-            upstreams: compiled.upstreams,
-            telemetry: compiled.telemetry.clone(),
-            generation,
-            loaded_unix_nanos: self.clock.wall_offset() + self.clock.now().0,
-        };
-        Ok((generation, compiled.telemetry))
+        sockets.settle_running(moves).map_err(|error| Refused::Unavailable(format!("a socket cannot be shared out: {error}")))?;
+        current.generation += 1;
+        current.loaded_unix_nanos = self.clock.wall_offset() + self.clock.now().0;
+        current.config = config;
+        current.routes = compiled.routes;
+        current.upstreams = compiled.upstreams;
+        current.telemetry = compiled.telemetry;
+        Ok(Applied { generation: current.generation, diff, telemetry: current.telemetry.clone() })
     }
+}
+
+/// Puts each policy into its slot. The slots of listeners that are gone keep theirs for the connections that are left.
+fn by_slot(policies: Vec<ListenerPolicy>, slots: &[usize], former: &[ListenerPolicy]) -> Vec<ListenerPolicy> {
+    let mut all = former.to_vec();
+    for (policy, slot) in policies.into_iter().zip(slots) {
+        match all.get_mut(*slot) {
+            Some(place) => *place = policy,
+            None => all.push(policy),
+        }
+    }
+    all
 }
 
 /// What a new configuration changes that only a restart can put in force.
 fn needs_restart(current: &Current, config: &Config, telemetry: &TelemetrySettings) -> Option<&'static str> {
-    let addresses = |config: &Config| config.listeners.iter().map(|listener| listener.bind.value).collect::<Vec<_>>();
     let same_but_kept = TelemetrySettings { keep: current.telemetry.keep.clone(), ..telemetry.clone() };
-    if addresses(config) != addresses(&current.config) {
-        Some("the addresses of `listeners`")
-    } else if config.admin.bind.value != current.config.admin.bind.value {
+    if config.admin.bind.value != current.config.admin.bind.value {
         Some("`admin`")
-    } else if config.runtime != current.config.runtime {
-        Some("`runtime`")
+    } else if config.runtime.workers != current.config.runtime.workers {
+        Some("`runtime.workers`")
     } else if same_but_kept != current.telemetry {
         Some("`telemetry` beside `traces`")
     } else {

@@ -21,6 +21,7 @@ use crate::telemetry::record::reason::Reason;
 pub(crate) enum ProxyError {
     BadRequest(BadHead),
     HeaderTimeout,
+    BodyTooLarge,
     Route(NoRoute),
     Balance(NoEndpoint),
     Upstream(Failure),
@@ -56,6 +57,7 @@ impl ProxyError {
         let (status, reason, message) = match self {
             ProxyError::BadRequest(bad) => return of_head(*bad),
             ProxyError::HeaderTimeout => (408, Reason::HeaderTimeout, "the request's head did not arrive in time"),
+            ProxyError::BodyTooLarge => return BODY_TOO_LARGE,
             ProxyError::Route(NoRoute) => (404, Reason::NoRoute, "no route matches this request"),
             ProxyError::Balance(NoEndpoint) => (503, Reason::NoEndpoint, "the upstream has no endpoint to send to"),
             ProxyError::Upstream(failure) => return of_upstream(failure),
@@ -73,6 +75,9 @@ impl ProxyError {
     }
 }
 
+const BODY_TOO_LARGE: Fault =
+    Fault { status: StatusCode::PAYLOAD_TOO_LARGE, reason: Reason::BodyTooLarge, message: "the request's body is too large" };
+
 fn of_head(bad: BadHead) -> Fault {
     match bad {
         BadHead::Malformed(why) => fault(400, Reason::MalformedRequest, why),
@@ -86,6 +91,7 @@ fn of_head(bad: BadHead) -> Fault {
 pub(crate) fn of_upstream(failure: &Failure) -> Fault {
     let (status, reason, message) = match failure {
         Failure::PendingFull => (503, Reason::PendingFull, "too many requests wait for a connection to the upstream"),
+        Failure::InFlightFull => (503, Reason::InFlightFull, "too many requests are in flight to the upstream"),
         Failure::QueueTimeout => (503, Reason::QueueTimeout, "no connection to the upstream became free in time"),
         Failure::Dns(_) => (502, Reason::DnsFailed, "the upstream's name does not resolve"),
         Failure::ConnectTimeout => (504, Reason::ConnectTimeout, "the upstream did not accept a connection in time"),
@@ -112,6 +118,7 @@ fn of_request_body(broken: &Broken) -> Fault {
         Broken::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             fault(408, Reason::BodyTimeout, "the request's body did not arrive in time")
         }
+        Broken::TooLarge => BODY_TOO_LARGE,
         Broken::Closed | Broken::Io(_) => fault(499, Reason::ClientGone, "the client went away"),
     }
 }

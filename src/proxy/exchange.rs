@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use http::Version;
 
+use super::drain::Drain;
 use super::fields::{Fields, Known};
 use super::message::Request;
 use super::response::Fault;
@@ -30,10 +31,12 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// Its host part as text, made once a connection.
     pub(crate) address_text: Rc<str>,
-    /// Index of the listener's policy in the plan, and its port.
+    /// Slot of the listener's policy in the plan, and its port.
     pub(crate) listener: usize,
     pub(crate) port: u16,
     pub(crate) watch: Rc<Stopwatch>,
+    /// The end of the listener it came by.
+    pub(crate) drain: Rc<Drain>,
 }
 
 pub(crate) struct Exchange {
@@ -176,12 +179,13 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(kit) = &mut self.kit else { return };
         let panicked = std::thread::panicking();
+        let Some(kit) = &mut self.kit else { return };
         kit.record.reason.get_or_insert(if panicked { Reason::Internal } else { Reason::ClientGone });
         if kit.record.status == 0 {
             kit.record.status = if panicked { 500 } else { 499 };
         }
+        self.worker.broke_down.set(panicked.then_some(kit.record.trace_id));
         self.finish(0, false);
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) body: Body,
     /// Where interim responses go, if the client takes them.
     pub(crate) interim: Option<Interim>,
+    /// The protocol that it asks to switch to, if its route allows that.
+    pub(crate) upgrade: Option<&'static str>,
 }
 
 impl Request {
@@ -40,6 +42,7 @@ impl Request {
             headers: Fields::new(),
             body: Body::empty(),
             interim: None,
+            upgrade: None,
         }
     }
 }
@@ -55,6 +58,8 @@ pub(crate) struct Response {
 pub(crate) struct Body {
     framing: Framing,
     source: Source,
+    /// Bytes that it may still have.
+    allowance: u64,
 }
 
 enum Source {
@@ -66,16 +71,16 @@ enum Source {
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Body { framing: Framing::None, source: Source::Empty }
+        Body { framing: Framing::None, source: Source::Empty, allowance: u64::MAX }
     }
 
     pub(crate) fn full(bytes: Bytes) -> Self {
-        Body { framing: Framing::Length(bytes.len() as u64), source: Source::Full(bytes) }
+        Body { framing: Framing::Length(bytes.len() as u64), source: Source::Full(bytes), allowance: u64::MAX }
     }
 
     pub(crate) fn http1(incoming: Incoming, framing: Framing) -> Self {
         let source = if incoming.is_done() { Source::Empty } else { Source::Http1(incoming) };
-        Body { framing, source }
+        Body { framing, source, allowance: u64::MAX }
     }
 
     pub(crate) fn boxed(body: Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error>>>) -> Self {
@@ -83,7 +88,13 @@ impl Body {
             return Body::empty();
         }
         let framing = body.size_hint().exact().map_or(Framing::Chunked, Framing::Length);
-        Body { framing, source: Source::Boxed(body) }
+        Body { framing, source: Source::Boxed(body), allowance: u64::MAX }
+    }
+
+    /// Bounds it. False where it announces more than that already.
+    pub(crate) fn limit(&mut self, bytes: u64) -> bool {
+        self.allowance = bytes;
+        !matches!(self.framing, Framing::Length(length) if length > bytes)
     }
 
     /// How the body is announced on the next leg.
@@ -103,10 +114,25 @@ impl Body {
                 self.source = Source::Empty;
                 Poll::Ready(Some(Ok(frame)))
             }
-            Source::Http1(incoming) => incoming.poll_frame(context),
-            Source::Boxed(body) => body.as_mut().poll_frame(context).map_err(Broken::Io),
+            Source::Http1(incoming) => Poll::Ready(counted(&mut self.allowance, std::task::ready!(incoming.poll_frame(context)))),
+            Source::Boxed(body) => {
+                let frame = std::task::ready!(body.as_mut().poll_frame(context));
+                Poll::Ready(counted(&mut self.allowance, frame.map(|frame| frame.map_err(Broken::Io))))
+            }
         }
     }
+}
+
+/// A frame, if its data fits into the allowance.
+fn counted(allowance: &mut u64, frame: Option<Result<Frame<Bytes>, Broken>>) -> Option<Result<Frame<Bytes>, Broken>> {
+    let Some(Ok(data)) = frame.as_ref().map(|frame| frame.as_ref().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64)) else {
+        return frame;
+    };
+    match allowance.checked_sub(data) {
+        Some(rest) => *allowance = rest,
+        None => return Some(Err(Broken::TooLarge)),
+    }
+    frame
 }
 
 /// The way by which 1xx responses reach an HTTP/1.1 client before its final one.

@@ -25,6 +25,7 @@ pub(crate) mod upstream;
 pub(crate) mod response;
 pub(crate) mod snapshot;
 pub(crate) mod error;
+pub(crate) mod drain;
 pub(crate) mod worker;
 pub(crate) mod exchange;
 pub(crate) mod pipeline;

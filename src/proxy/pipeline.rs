@@ -14,6 +14,7 @@ use super::error::{ProxyError, of_upstream};
 use super::exchange::{Exchange, Peer};
 use super::fields::{Fields, Known};
 use super::filter::Verdict;
+use super::http1::hop;
 use super::http1::incoming::{Broken, Incoming};
 use super::message::{Body, Request, Response};
 use super::resilience::Next;
@@ -59,6 +60,9 @@ impl Pipeline {
 
     async fn serve(&self, exchange: &mut Exchange, request: &mut Request) -> Result<Response, ProxyError> {
         let plan = Rc::clone(&exchange.plan);
+        if exchange.policy().limits.body_bytes.is_some_and(|most| !request.body.limit(most)) {
+            return Err(ProxyError::BodyTooLarge);
+        }
         let host = host_of(request);
         let index = plan.snapshot.table.find(&host, request.target.match_path(), &request.method, &request.headers)?;
         let route = &plan.snapshot.routes[index];
@@ -74,6 +78,9 @@ impl Pipeline {
         }
         let split = route.split.as_ref().ok_or(ProxyError::Balance(super::balance::NoEndpoint))?;
         let upstream = split.choose(&mut self.worker.draw.borrow_mut());
+        if request.interim.is_some() && request.body.is_empty() {
+            request.upgrade = hop::wanted_upgrade(&request.headers, &route.upgrades);
+        }
         let mut tries = route.retry.begin(&request.method);
         let mut avoid = None;
         loop {
@@ -143,6 +150,7 @@ impl Pipeline {
             limits: &endpoint.limits,
             method: &request.method,
             interim: request.interim.as_ref(),
+            upgrade: request.upgrade,
             request_idle_timeout: exchange.policy().limits.body_timeout,
             deadline,
         };
@@ -155,7 +163,7 @@ impl Pipeline {
         attempt.status = head.status.as_u16();
         exchange.upload = Some(upload).filter(|upload| !upload.is_complete());
         exchange.lease = Some(lease);
-        exchange.upstream_persists = head.persistent;
+        exchange.upstream_persists = head.persistent && head.status != StatusCode::SWITCHING_PROTOCOLS;
         exchange.body_idle_timeout = endpoint.limits.body_idle_timeout;
         Ok(Response { status: head.status, headers: head.headers, body: Body::http1(Incoming::new(leg, head.framing), head.framing) })
     }
@@ -256,7 +264,7 @@ impl Outbound {
     fn break_off(&mut self, broken: &Broken) {
         let reason = match broken {
             Broken::Malformed(_) => Reason::UpstreamMalformed,
-            Broken::Closed | Broken::Io(_) => Reason::UpstreamBodyBroken,
+            Broken::Closed | Broken::Io(_) | Broken::TooLarge => Reason::UpstreamBodyBroken,
         };
         self.note(reason);
     }
@@ -273,6 +281,17 @@ impl Outbound {
     /// The client stopped taking the answer.
     pub(crate) fn client_gone(&mut self, reason: Reason) {
         self.exchange.record().reason = Some(reason);
+    }
+
+    /// The tunnel is over, for a reason unless both sides have left. Closes the record.
+    pub(crate) fn finish_tunnel(&mut self, up: u64, down: u64, reason: Option<Reason>) {
+        if let Some(attempt) = self.exchange.record().last_attempt() {
+            attempt.request_bytes = up;
+        }
+        if let Some(reason) = reason {
+            self.note(reason);
+        }
+        self.finish(down, reason.is_none());
     }
 
     /// The answer is over, or broken off. Closes the record.

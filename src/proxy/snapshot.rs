@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::filter::Filters;
+use super::http1::head::HeadLimits;
 use super::resilience::Retry;
 use super::route::Table;
 use super::route::split::Split;
@@ -33,6 +34,8 @@ pub(crate) struct Route {
     /// The whole exchange, attempts included.
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Retry,
+    /// Protocols that a client may switch to.
+    pub(crate) upgrades: Vec<&'static str>,
 }
 
 #[derive(Debug)]
@@ -59,13 +62,17 @@ pub(crate) struct ListenerPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListenerLimits {
     pub(crate) connections: u64,
-    pub(crate) header_bytes: usize,
+    pub(crate) connections_per_client: Option<u64>,
+    pub(crate) head: HeadLimits,
+    pub(crate) body_bytes: Option<u64>,
+    pub(crate) requests_per_connection: Option<u64>,
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     /// How long a client that has closed its sending side is served.
     pub(crate) half_close_timeout: Duration,
+    pub(crate) upgrade_idle_timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

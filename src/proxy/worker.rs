@@ -4,26 +4,27 @@
 //! one thread only, so plain cells suffice. Not here: what is done with it (`pipeline`), and starting threads (`gateway`).
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arc_swap::{ArcSwap, Cache};
-use tokio::sync::Notify;
-
 use super::balance::RoundRobin;
+use super::drain::{Drain, Step};
 use super::http1::leg::Buffers;
 use super::snapshot::Snapshot;
 use super::upstream::pool::Pools;
 use crate::base::alarm::Alarm;
 use crate::base::clock::Clock;
 use crate::base::draw::Draw;
+use crate::base::ids::TraceId;
 use crate::base::limits::SPARE_RECORDS_MAX;
 use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::Record;
 use crate::telemetry::record::instruments::Recorder;
+use arc_swap::{ArcSwap, Cache};
 
 pub(crate) struct Worker {
     pub(crate) index: usize,
@@ -32,9 +33,12 @@ pub(crate) struct Worker {
     pub(crate) recorder: RefCell<Recorder>,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) pools: Rc<Pools>,
-    pub(crate) drain: Drain,
+    /// One a listener, by its slot.
+    drains: RefCell<HashMap<usize, Rc<Drain>>>,
     published: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
     plan: RefCell<Rc<Plan>>,
+    /// The trace of the exchange whose handling has just panicked.
+    pub(crate) broke_down: Cell<Option<TraceId>>,
     spare: RefCell<Vec<Kit>>,
     date: Cell<[u8; 29]>,
 }
@@ -50,30 +54,6 @@ pub(crate) struct Plan {
 pub(crate) struct Kit {
     pub(crate) record: Box<Record>,
     pub(crate) alarm: Alarm,
-}
-
-/// Says that the worker is to come to an end.
-#[derive(Default)]
-pub(crate) struct Drain {
-    begun: Cell<bool>,
-    notify: Notify,
-}
-
-impl Drain {
-    pub(crate) fn begin(&self) {
-        self.begun.set(true);
-        self.notify.notify_waiters();
-    }
-
-    pub(crate) fn has_begun(&self) -> bool {
-        self.begun.get()
-    }
-
-    pub(crate) async fn wait(&self) {
-        while !self.begun.get() {
-            self.notify.notified().await;
-        }
-    }
 }
 
 impl Worker {
@@ -94,9 +74,10 @@ impl Worker {
             recorder: RefCell::new(recorder),
             buffers,
             pools,
-            drain: Drain::default(),
+            drains: RefCell::default(),
             published: RefCell::new(published),
             plan,
+            broke_down: Cell::default(),
             spare: RefCell::default(),
             date: Cell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
         };
@@ -149,6 +130,23 @@ impl Worker {
             polled
         })
         .await
+    }
+
+    /// A listener opens, perhaps where another one closed.
+    pub(crate) fn open_door(&self, slot: usize) -> Rc<Drain> {
+        let mut drains = self.drains.borrow_mut();
+        let drain = drains.entry(slot).or_default();
+        if drain.has_reached(Step::Begun) {
+            *drain = Rc::default();
+        }
+        Rc::clone(drain)
+    }
+
+    /// Brings a listener to `step` of its end; all of them where none is named.
+    pub(crate) fn drain(&self, slot: Option<usize>, step: Step) {
+        for (_, drain) in self.drains.borrow().iter().filter(|(door, _)| slot.is_none_or(|slot| slot == **door)) {
+            drain.reach(step);
+        }
     }
 
     /// Connections or exchanges are still open.

@@ -275,7 +275,9 @@ const KEYS: &[Broken] = &[
     Broken {
         what: "runtime",
         yaml: listening!("runtime: { worker: 1 }"),
-        says: &["2:12: found the unknown key `worker`, expected one of `workers`, `drain_timeout`; did you mean `workers`?"],
+        says: &[
+            "2:12: found the unknown key `worker`, expected one of `workers`, `drain_timeout`, `drain_delay`, `watch`; did you mean `workers`?",
+        ],
     },
 ];
 

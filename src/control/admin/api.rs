@@ -10,8 +10,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Admin;
+use crate::base::clock::rfc3339;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
+use crate::control::history::{Outcome, Trigger};
 use crate::telemetry::export::ledger::{Balance, Drop, Signal};
 use crate::telemetry::process::recent::Filter;
 
@@ -23,10 +25,14 @@ pub(super) async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static s
 }
 
 pub(super) async fn config(State(admin): State<Admin>) -> Json<Value> {
+    let now = admin.control.clock.wall_offset() + admin.control.clock.now().0;
+    let reloads = admin.control.history();
     let current = admin.control.current();
     Json(json!({
         "generation": current.generation,
         "loaded": rfc3339(current.loaded_unix_nanos),
+        "age_seconds": now.saturating_sub(current.loaded_unix_nanos) as f64 / 1e9,
+        "reloads": reloads,
         "source": admin.control.source.name(),
         "config": current.config,
     }))
@@ -52,7 +58,7 @@ pub(super) async fn upstreams(State(admin): State<Admin>) -> Json<Value> {
                 .map(|(endpoint, weight)| {
                     let (connections, idle) = (endpoint.connections(), endpoint.idle());
                     json!({
-                        "address": format!("{}:{}", endpoint.host, endpoint.port),
+                        "address": endpoint.authority.to_str().unwrap_or_default(),
                         "weight": weight,
                         "state": if *weight == 0 { "off" } else { "active" },
                         "connections": connections,
@@ -147,19 +153,14 @@ fn balance_json(balance: &Balance) -> Value {
 }
 
 pub(super) async fn reload(State(admin): State<Admin>) -> Response {
-    match admin.control.reload() {
-        Ok((generation, settings)) => {
-            admin.telemetry.set_keep(settings.keep);
-            Json(json!({ "reloaded": true, "generation": generation })).into_response()
+    match admin.reload(Trigger::Api).await {
+        Ok(applied) => {
+            let result = if applied.diff.is_empty() { Outcome::Unchanged } else { Outcome::Applied };
+            let body = json!({ "reloaded": true, "result": result, "generation": applied.generation, "diff": applied.diff });
+            Json(body).into_response()
         }
         Err(refused) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "reloaded": false, "errors": refused.lines() }))).into_response(),
     }
-}
-
-fn rfc3339(unix_nanos: u64) -> String {
-    let mut out = Vec::new();
-    crate::base::clock::write_rfc3339(&mut out, unix_nanos);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]

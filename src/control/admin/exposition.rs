@@ -65,8 +65,8 @@ pub(super) fn control_families(control: &Control) -> Vec<Family> {
         pending.push(vec![(names::LABEL_UPSTREAM, name)], upstream.pending() as f64);
     }
     let mut reloads = Family::new(&names::CONFIG_RELOADS, FamilyKind::Counter);
-    for (outcome, count) in [("ok", &control.reloads_done), ("refused", &control.reloads_refused)] {
-        reloads.push(vec![(names::LABEL_OUTCOME, outcome.into())], count.load(Ordering::Relaxed) as f64);
+    for (outcome, count) in control.reloads() {
+        reloads.push(vec![(names::LABEL_OUTCOME, outcome.label().into())], count as f64);
     }
     let mut build = Family::new(&names::BUILD_INFO, FamilyKind::Gauge);
     build.push(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0);

@@ -13,7 +13,8 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-use super::swap::Control;
+use super::history::Trigger;
+use super::swap::{Applied, Control, Refused};
 use crate::telemetry::export::metrics::Family;
 use crate::telemetry::process::Telemetry;
 
@@ -57,6 +58,15 @@ async fn index() -> &'static str {
 impl Admin {
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Reloads off this thread, and tells telemetry what is new.
+    pub(crate) async fn reload(&self, trigger: Trigger) -> Result<Applied, Refused> {
+        let control = Arc::clone(&self.control);
+        let joined = tokio::task::spawn_blocking(move || control.reload(trigger)).await;
+        let applied = joined.unwrap_or_else(|_| Err(Refused::Unreadable("the reload broke down".to_owned())))?;
+        self.telemetry.set_keep(applied.telemetry.keep.clone());
+        Ok(applied)
     }
 
     /// All metrics of the process but `process_*`.

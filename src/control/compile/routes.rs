@@ -53,6 +53,7 @@ pub(super) fn compile(
                 filters,
                 split,
                 timeout: source.timeout.map(|span| span.0),
+                upgrades: source.upgrade.iter().map(|protocol| protocol.token()).collect(),
                 retry: resilience::Retry { attempts: source.retry.attempts.0 as u8 },
             });
             matchers.push(matcher);

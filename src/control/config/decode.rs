@@ -23,11 +23,20 @@ pub(crate) trait Decode: Sized {
 }
 
 /// A value that remembers its place, for mistakes that only show later.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Placed<T> {
     pub(crate) value: T,
     pub(crate) mark: Mark,
 }
+
+/// Two values are the same wherever they stand.
+impl<T: PartialEq> PartialEq for Placed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Placed<T> {}
 
 impl<T: Serialize> Serialize for Placed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

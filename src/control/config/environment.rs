@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::schema::{Compression, Otlp, OtlpProtocol, Telemetry};
+use super::telemetry::{Compression, Otlp, OtlpProtocol, Telemetry};
 use crate::telemetry::export::ledger::Signal;
 use crate::telemetry::export::otlp::{Protocol, Target};
 use crate::telemetry::record::names;

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use super::decode::{Pairs, Placed};
 use super::filters::FilterEntry;
-use super::values::{Count, LogPlace, Share, Size, Span};
+use super::telemetry::Telemetry;
+use super::values::{Count, Size, Span};
 
 pub(crate) const ADMIN_PORT: u16 = 9901;
 
-const fn seconds(count: u64) -> Span {
+pub(super) const fn seconds(count: u64) -> Span {
     Span(Duration::from_secs(count))
 }
 
@@ -78,6 +79,16 @@ section! {
         connections: Count<1, 10_000_000> = Count(10_000),
         /// Bytes of a request's head.
         header_bytes: Placed<Size> = Placed { value: Size(64 * 1024), mark: Default::default() },
+        /// Connections at once from one address (IPv6: one /64 network); more are closed. Default: no cap but `connections`.
+        connections_per_client: Option<Count<1, 10_000_000>> = None,
+        /// Header fields of a request.
+        header_count: Count<1, 256> = Count(100),
+        /// Bytes of a request's target.
+        target_bytes: Placed<Size> = Placed { value: Size(8 * 1024), mark: Default::default() },
+        /// Bytes of a request's body. Default: no cap.
+        body_bytes: Option<Size> = None,
+        /// Requests on one connection; the last answer closes it. Default: no cap.
+        requests_per_connection: Option<Count<1, 1_000_000_000>> = None,
         /// From a request's first byte to the end of its head.
         header_timeout: Span = seconds(10),
         /// Between two pieces of a request's body.
@@ -88,6 +99,8 @@ section! {
         idle_timeout: Span = seconds(75),
         /// A client that closes its sending side while it waits is served for this long.
         half_close_timeout: Span = seconds(1),
+        /// A tunnel (an upgraded connection) in which nothing moves is closed after this long.
+        upgrade_idle_timeout: Span = seconds(300),
     }
 }
 
@@ -114,6 +127,8 @@ section! {
         split: Option<Vec<SplitPart>> = None,
         /// The whole exchange, attempts included. Default: no bound but those of the phases.
         timeout: Option<Span> = None,
+        /// Protocols that a client may switch to.
+        upgrade: Vec<Upgrade> = vec![Upgrade::Websocket],
         /// When a failed attempt is followed by another.
         retry: Retry = Retry::default(),
     }
@@ -130,6 +145,20 @@ section! {
         methods: Vec<Placed<String>> = Vec::new(),
         /// Headers with their exact values.
         headers: Pairs = Pairs::default(),
+    }
+}
+
+choice! {
+    /// A protocol that an HTTP/1.1 connection may be switched to (RFC 9110, section 7.8).
+    Upgrade { Websocket = "websocket" }
+}
+
+impl Upgrade {
+    /// As `Upgrade` names it.
+    pub(crate) fn token(self) -> &'static str {
+        match self {
+            Upgrade::Websocket => "websocket",
+        }
     }
 }
 
@@ -189,129 +218,9 @@ section! {
         connections_per_endpoint: Count<1, 1_000_000> = Count(1024),
         /// Requests that wait for a connection.
         pending: Count<0, 1_000_000> = Count(1024),
+        /// Requests in flight to all endpoints together. Default: no cap but those on connections.
+        in_flight: Option<Count<1, 10_000_000>> = None,
     }
-}
-
-section! {
-    /// What is told about requests.
-    Telemetry {
-        /// `service.name`. OTEL_SERVICE_NAME overrides it.
-        service_name: String = "pellucid".to_owned(),
-        /// The OpenTelemetry Collector. Absent: nothing is pushed, unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
-        otlp: Option<Otlp> = None,
-        /// Which traces are exported.
-        traces: Traces = Traces::default(),
-        /// Metrics.
-        metrics: Metrics = Metrics::default(),
-        /// One line a request. Absent: off.
-        access_log: Option<AccessLog> = None,
-        /// Continuous profiles.
-        profiles: Profiles = Profiles::default(),
-        /// Which headers carry a trace.
-        propagation: Propagation = Propagation::default(),
-    }
-}
-
-section! {
-    /// How the Collector is reached. OTEL_EXPORTER_OTLP_* override it.
-    Otlp {
-        /// Its URL.
-        endpoint: Placed<String>,
-        /// gRPC, or protobuf over HTTP.
-        protocol: OtlpProtocol = OtlpProtocol::Grpc,
-        /// How requests are compressed.
-        compression: Compression = Compression::None,
-        /// Headers of every export, such as credentials.
-        headers: Pairs = Pairs::default(),
-        /// One try of one export.
-        timeout: Span = seconds(10),
-    }
-}
-
-choice! {
-    /// The transport of OTLP.
-    OtlpProtocol { Grpc = "grpc", HttpProtobuf = "http/protobuf" }
-}
-
-choice! {
-    /// Compression of exports.
-    Compression { None = "none", Gzip = "gzip" }
-}
-
-section! {
-    /// Which traces are exported.
-    Traces {
-        /// Share of new traces that is sampled; carried downstream in the sampled flag.
-        sample: Share = Share(0.01),
-        /// What is exported beside that share, for this hop.
-        keep: Keep = Keep::default(),
-    }
-}
-
-section! {
-    /// What is kept when its outcome is known.
-    Keep {
-        /// Failed requests.
-        errors: bool = true,
-        /// Requests with more than one attempt.
-        retries: bool = true,
-        /// Requests that took longer.
-        slower_than: Option<Span> = Some(Span(Duration::from_millis(500))),
-        /// Traces a second, beside those of our own share.
-        per_second: Count<0, 1_000_000> = Count(200),
-    }
-}
-
-section! {
-    /// Metrics.
-    Metrics {
-        /// Series of requests and attempts; observations past it go to `_other` and are counted.
-        series_max: Count<16, 1_000_000> = Count(10_000),
-        /// How often metrics are pushed where there is a Collector; 0: never.
-        push_interval: Span = seconds(10),
-    }
-}
-
-section! {
-    /// One line a request.
-    AccessLog {
-        /// `stdout`, `stderr` or the path of a file (reopened on SIGUSR1).
-        to: Placed<LogPlace>,
-        /// JSON objects, or text.
-        format: LogFormat = LogFormat::Json,
-    }
-}
-
-choice! {
-    /// The form of a log line.
-    LogFormat { Json = "json", Text = "text" }
-}
-
-section! {
-    /// Continuous profiles. Not available in this version: `continuous` and `push` must be false.
-    Profiles {
-        /// Keep samples of the last minutes.
-        continuous: Placed<bool> = Placed::default(),
-        /// Samples a second.
-        hz: Count<1, 1000> = Count(19),
-        /// Send profiles to the Collector.
-        push: Placed<bool> = Placed::default(),
-    }
-}
-
-section! {
-    /// Which headers carry a trace.
-    Propagation {
-        /// What is read from callers, where the listener continues traces.
-        extract: Vec<Propagator> = vec![Propagator::TraceContext, Propagator::Baggage],
-        /// What is written to upstreams.
-        inject: Vec<Propagator> = vec![Propagator::TraceContext, Propagator::Baggage],
-    }
-}
-
-choice! {
-    /// A format of trace headers.
-    Propagator { TraceContext = "tracecontext", Baggage = "baggage" }
 }
 
 section! {
@@ -321,6 +230,10 @@ section! {
         workers: Count<0, 1024> = Count(0),
         /// How long requests in flight may take after the signal to end.
         drain_timeout: Span = seconds(30),
+        /// How long connections are still accepted after the signal to end, so that load balancers learn of it first.
+        drain_delay: Span = seconds(0),
+        /// Reload when the file changes.
+        watch: bool = true,
     }
 }
 
@@ -355,16 +268,4 @@ impl super::decode::Decode for Endpoint {
     }
 }
 
-/// Sections all of whose fields have defaults.
-macro_rules! all_default {
-    ($($name:ident),*) => {
-        $(impl Default for $name {
-            fn default() -> Self {
-                let empty = super::yaml::Node { mark: Default::default(), content: super::yaml::Content::Null };
-                <Self as super::decode::Decode>::decode(&empty, &mut Default::default()).expect("every field has a default")
-            }
-        })*
-    };
-}
-
-all_default!(Forwarded, Limits, Admin, Match, Retry, Pool, Telemetry, Traces, Keep, Metrics, Profiles, Propagation, Runtime);
+all_default!(Forwarded, Limits, Admin, Match, Retry, Pool, Runtime);

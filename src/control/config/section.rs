@@ -61,3 +61,15 @@ macro_rules! choice {
         }
     };
 }
+
+/// Sections all of whose fields have defaults.
+macro_rules! all_default {
+    ($($name:ident),*) => {
+        $(impl Default for $name {
+            fn default() -> Self {
+                let empty = $crate::control::config::yaml::Node { mark: Default::default(), content: $crate::control::config::yaml::Content::Null };
+                <Self as $crate::control::config::decode::Decode>::decode(&empty, &mut Default::default()).expect("every field has a default")
+            }
+        })*
+    };
+}

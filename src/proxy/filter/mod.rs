@@ -130,6 +130,7 @@ mod tests {
             headers: Fields::new(),
             body: Body::empty(),
             interim: None,
+            upgrade: None,
         }
     }
 

@@ -50,6 +50,14 @@ impl From<BadTarget> for BadHead {
     }
 }
 
+/// Bounds on the head of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadLimits {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
+    pub(crate) target_bytes: usize,
+}
+
 /// Finds the end of a head in a buffer that grows, looking at each byte once.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScanner {
@@ -88,7 +96,7 @@ impl HeadScanner {
 }
 
 /// Parses the request head that fills `head`.
-pub(crate) fn parse_request(head: Bytes, target_bytes: usize) -> Result<RequestHead, BadHead> {
+pub(crate) fn parse_request(head: Bytes, limits: &HeadLimits) -> Result<RequestHead, BadHead> {
     let mut fields = [const { std::mem::MaybeUninit::uninit() }; HEADER_COUNT_MAX];
     let mut parsed = httparse::Request::new(&mut []);
     match httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, &head, &mut fields) {
@@ -100,8 +108,11 @@ pub(crate) fn parse_request(head: Bytes, target_bytes: usize) -> Result<RequestH
         Method::from_bytes(parsed.method.unwrap_or_default().as_bytes()).map_err(|_| BadHead::Malformed("the method is no token"))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
     let path = parsed.path.unwrap_or_default().as_bytes();
-    if path.len() > target_bytes {
+    if path.len() > limits.target_bytes {
         return Err(BadHead::TargetTooLong);
+    }
+    if parsed.headers.len() > limits.fields {
+        return Err(BadHead::TooManyFields);
     }
     let mut headers = Fields::of_head(head.clone(), parsed.headers);
     let target = resolve_target(&head, path, &method, &mut headers)?;
@@ -205,13 +216,12 @@ fn resolve_target(head: &Bytes, text: &[u8], method: &Method, headers: &mut Fiel
 mod tests {
     use super::*;
 
-    const HEAD_BYTES: usize = 4096;
-    const TARGET_BYTES: usize = 100;
+    const LIMITS: HeadLimits = HeadLimits { bytes: 4096, fields: 10, target_bytes: 100 };
 
     fn request(text: &str) -> Result<RequestHead, BadHead> {
         let mut buffer = BytesMut::from(text);
-        let length = HeadScanner::default().find(&mut buffer, HEAD_BYTES)?.expect("a whole head");
-        parse_request(buffer.split_to(length).freeze(), TARGET_BYTES)
+        let length = HeadScanner::default().find(&mut buffer, LIMITS.bytes)?.expect("a whole head");
+        parse_request(buffer.split_to(length).freeze(), &LIMITS)
     }
 
     #[test]
@@ -275,7 +285,7 @@ mod tests {
         assert_eq!(request(&format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(100))).unwrap_err(), BadHead::TargetTooLong);
         let long = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(5000));
         assert_eq!(request(&long).unwrap_err(), BadHead::TooLarge);
-        let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(HEADER_COUNT_MAX));
+        let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(LIMITS.fields));
         assert_eq!(request(&many).unwrap_err(), BadHead::TooManyFields);
     }
 

@@ -44,6 +44,15 @@ pub(crate) fn end_to_end_without(headers: &Fields, mask: u32) -> impl Iterator<I
     headers.without(OF_THE_CONNECTION | mask).filter(move |field| !(nominates && has_option(headers, field.name)))
 }
 
+/// Which of `protocols` the sender wants to switch to (RFC 9110, section 7.8).
+pub(crate) fn wanted_upgrade(headers: &Fields, protocols: &[&'static str]) -> Option<&'static str> {
+    if !headers.has(Known::Upgrade) || !has_option(headers, b"upgrade") {
+        return None;
+    }
+    let mut wanted = headers.get_all(Known::Upgrade).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    wanted.find_map(|name| protocols.iter().copied().find(|protocol| name.eq_ignore_ascii_case(protocol.as_bytes())))
+}
+
 /// Whether the sender takes trailers (RFC 9110, section 10.1.4).
 pub(crate) fn takes_trailers(headers: &Fields) -> bool {
     headers
@@ -74,6 +83,15 @@ mod tests {
         assert!(!is_persistent(&headers(&[]), Version::HTTP_10));
         assert!(is_persistent(&headers(&[("connection", "Keep-Alive")]), Version::HTTP_10));
         assert!(!is_persistent(&headers(&[("connection", "foo, CLOSE")]), Version::HTTP_11));
+    }
+
+    #[test]
+    fn only_an_upgrade_that_is_asked_for_and_allowed_is_wanted() {
+        let wanted = |pairs: &[(&str, &str)]| wanted_upgrade(&headers(pairs), &["websocket"]);
+        assert_eq!(wanted(&[("connection", "keep-alive, Upgrade"), ("upgrade", "h2c, WebSocket")]), Some("websocket"));
+        assert_eq!(wanted(&[("connection", "upgrade"), ("upgrade", "h2c")]), None);
+        assert_eq!(wanted(&[("upgrade", "websocket")]), None);
+        assert_eq!(wanted(&[("connection", "upgrade")]), None);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) enum Broken {
     /// The connection closed before the body's end.
     Closed,
     Io(io::Error),
+    /// It is longer than it may be.
+    TooLarge,
 }
 
 /// An incoming body and the leg that it comes on.

@@ -4,16 +4,21 @@
 //! active part. Head and idle timeouts, keep-alive and lingering close (RFC 9112, sections 9.3 and 9.6) are kept here.
 
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::client::ClientWatch;
+use super::tunnel::Tunnel;
 use crate::base::alarm::Alarm;
 use crate::base::clock::Tick;
-use crate::base::limits::{BODY_SWALLOW_BYTES_MAX, LINGER_TIMEOUT, PARK_AFTER, READ_SMALL_BYTES, TARGET_BYTES_MAX};
+use crate::base::ids::{TraceId, hex_text};
+use crate::base::limits::{BODY_SWALLOW_BYTES_MAX, LINGER_TIMEOUT, PARK_AFTER, READ_SMALL_BYTES};
+use crate::proxy::drain::Step;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::http1::framing::Framing;
@@ -23,7 +28,7 @@ use crate::proxy::http1::leg::Leg;
 use crate::proxy::http1::sender::{SendError, Sender};
 use crate::proxy::message::{Body, Interim, Request};
 use crate::proxy::pipeline::{BrokenOff, Outbound, Pipeline};
-use crate::proxy::response::Wire;
+use crate::proxy::response::{INTERNAL, Wire, of_fault};
 use crate::proxy::snapshot::ListenerLimits;
 use crate::proxy::worker::Worker;
 use crate::telemetry::record::reason::Reason;
@@ -33,6 +38,8 @@ pub(super) struct Connection {
     leg: Rc<Leg>,
     peer: Peer,
     alarm: Alarm,
+    /// Requests served.
+    served: u64,
 }
 
 /// For logs only: nobody is there to be answered.
@@ -71,7 +78,7 @@ impl Connection {
         let worker = &pipeline.worker;
         let leg = Rc::new(Leg::new(stream, Rc::clone(&worker.buffers)));
         let alarm = Alarm::new(worker.clock.clone());
-        Connection { pipeline, leg, peer, alarm }
+        Connection { pipeline, leg, peer, alarm, served: 0 }
     }
 
     pub(super) async fn run(mut self) {
@@ -102,13 +109,13 @@ impl Connection {
 
     /// Parked. False where the connection is to be closed instead.
     async fn wait_for_bytes(&mut self, deadline: Tick) -> bool {
-        let worker = Rc::clone(&self.pipeline.worker);
+        let drain = Rc::clone(&self.peer.drain);
         let leg = &self.leg;
         let readable = self.alarm.guard(deadline, poll_fn(|context| leg.poll_readable(context)));
         tokio::select! {
             biased;
             readable = readable => matches!(readable, Ok(Ok(()))),
-            () = worker.drain.wait() => false,
+            () = drain.wait(Step::IdleOver) => false,
         }
     }
 
@@ -141,11 +148,11 @@ impl Connection {
             if self.leg.has_input() {
                 let began = *began.get_or_insert_with(|| self.peer.watch.woken_at());
                 match self.leg.with_input(|input| {
-                    scanner.find(input, limits.header_bytes).map(|found| found.map(|length| input.split_to(length).freeze()))
+                    scanner.find(input, limits.head.bytes).map(|found| found.map(|length| input.split_to(length).freeze()))
                 }) {
                     Ok(None) => deadline = began.after(limits.header_timeout),
                     Ok(Some(head)) => {
-                        return match parse_request(head, TARGET_BYTES_MAX) {
+                        return match parse_request(head, &limits.head) {
                             Ok(head) => Arrival::Head(Box::new(head), began),
                             Err(bad) => Arrival::Refused(ProxyError::BadRequest(bad), began),
                         };
@@ -162,7 +169,7 @@ impl Connection {
                 Err(_late) => {
                     return match began {
                         Some(began) => Arrival::Refused(ProxyError::HeaderTimeout, began),
-                        None => Arrival::None(if self.pipeline.worker.drain.has_begun() { Next::Close } else { Next::Park }),
+                        None => Arrival::None(Next::Park),
                     };
                 }
             }
@@ -184,6 +191,7 @@ impl Connection {
             headers: head.headers,
             body: Body::http1(incoming, head.framing),
             interim: (head.version == http::Version::HTTP_11).then(|| Interim::new(Rc::clone(&self.leg))),
+            upgrade: None,
         };
         let mut watch = ClientWatch {
             leg: &self.leg,
@@ -194,15 +202,17 @@ impl Connection {
         let answered = {
             let mut handling = std::pin::pin!(self.pipeline.handle(&mut request, &self.peer, began));
             let alarm = &mut self.alarm;
-            poll_fn(|context| match handling.as_mut().poll(context) {
-                Poll::Ready(outbound) => Poll::Ready(Some(outbound)),
-                Poll::Pending => watch.poll_gone(alarm, context).map(|()| None),
+            poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context))) {
+                Ok(Poll::Ready(outbound)) => Poll::Ready(Ok(Some(outbound))),
+                Ok(Poll::Pending) => watch.poll_gone(alarm, context).map(|()| Ok(None)),
+                Err(panic) => Poll::Ready(Err(panic)),
             })
             .await
         };
         match answered {
-            Some(outbound) => self.answer(outbound, &asked).await,
-            None => Next::Close,
+            Ok(Some(outbound)) => self.answer(outbound, &asked).await,
+            Ok(None) => Next::Close,
+            Err(panic) => self.apologise(&asked, &*panic).await,
         }
     }
 
@@ -222,14 +232,23 @@ impl Connection {
             return Next::Close;
         }
         let unread = self.leg.is_being_read() || self.leg.has_unread();
-        let persistent =
-            asked.persistent && !self.pipeline.worker.drain.has_begun() && !self.leg.is_done_for() && (asked.swallows || !unread);
+        self.served += 1;
+        let spent = self.limits().requests_per_connection.is_some_and(|most| self.served >= most);
+        let persistent = asked.persistent
+            && !spent
+            && !self.peer.drain.has_reached(Step::Announced)
+            && !self.leg.is_done_for()
+            && (asked.swallows || !unread);
         let status = outbound.status;
         let trace_id = outbound.exchange.policy().tell_trace_id.then(|| outbound.exchange.trace_id());
         let date = self.pipeline.worker.date();
         let wire = Wire { version: asked.version, method: &asked.method, persistent, date: &date, trace_id };
         let framing = wire.framing(status, outbound.body.framing());
         self.leg.with_output(|output| wire.write_head(&mut output.encoded, status, &outbound.headers, framing));
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.tunnel(outbound).await;
+            return Next::Close;
+        }
         let mut sender = Sender::new(framing);
         let sent = Streaming { leg: &self.leg, alarm: &mut self.alarm, sender: &mut sender, outbound: &mut outbound, stalled_since: None }
             .run()
@@ -250,6 +269,36 @@ impl Connection {
             (true, false) if unread || self.leg.has_input() || !asked.persistent => Next::Linger,
             (true, false) => Next::Close,
         }
+    }
+
+    /// Handling broke down, and its record was closed as it unwound. The client hears of it if nothing was sent yet; the connection ends.
+    async fn apologise(&mut self, asked: &Asked, panic: &(dyn std::any::Any + Send)) -> Next {
+        let worker = self.worker();
+        let trace_id = worker.broke_down.take();
+        let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
+        let trace = trace_id.map_or_else(String::new, |trace_id| hex_text(&trace_id.hex()).to_owned());
+        tracing::error!(trace_id = %trace, panic = why, "a request broke down; its worker goes on");
+        let answer = of_fault(INTERNAL, trace_id.unwrap_or(TraceId([0; 16])));
+        let date = worker.date();
+        let wire = Wire { version: asked.version, method: &asked.method, persistent: false, date: &date, trace_id };
+        let framing = wire.framing(answer.status, answer.body.framing());
+        self.leg.with_output(|output| wire.write_head(&mut output.encoded, answer.status, &answer.headers, framing));
+        let mut body = answer.body;
+        let mut sender = Sender::new(framing);
+        let leg = &self.leg;
+        let deadline = self.pipeline.worker.clock.now().after(self.limits().write_timeout);
+        let sending = poll_fn(|context| sender.poll_send(context, leg, |context| body.poll_frame(context)));
+        // The connection ends, whether the client has heard of it or not.
+        let _ = self.alarm.guard(deadline, sending).await;
+        Next::Linger
+    }
+
+    /// Carries bytes both ways until either side ends it. The exchange ends with it.
+    async fn tunnel(&mut self, mut outbound: Outbound) {
+        let Some(upstream) = outbound.exchange.lease.as_ref().map(|lease| Rc::clone(lease.leg())) else { return };
+        let idle_timeout = outbound.exchange.policy().limits.upgrade_idle_timeout;
+        let carried = Tunnel::new(&self.leg, &upstream, idle_timeout).run(&self.pipeline.worker.clock, &mut self.alarm).await;
+        outbound.finish_tunnel(carried.up, carried.down, carried.reason);
     }
 
     /// Reads what is left of a request's body, so that the next request can be found behind it.

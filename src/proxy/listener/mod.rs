@@ -1,11 +1,13 @@
-//! Where clients come in.
+//! Sockets: accepting clients, under the listener's caps.
 //!
-//! In: bound sockets, one a worker and listener (SO_REUSEPORT). Out: requests for the pipeline, answers on the wire. Caps on connections
-//! are kept here. Not here: what happens between head and answer (`pipeline`).
+//! In: listening sockets, orders, the pipeline. Out: served connections; those over a cap are closed at once and counted.
+//! Not here: what happens to a request (`pipeline`), and which listeners there are (`control`).
 
 pub(crate) mod bind;
-pub(crate) mod connection;
 mod client;
+pub(crate) mod clients;
+mod connection;
+mod tunnel;
 pub(crate) mod mount;
 
 use std::rc::Rc;
@@ -15,58 +17,98 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::drain::{Drain, Step};
 use super::exchange::Peer;
 use super::pipeline::Pipeline;
+use crate::base::limits::IDLE_GRACE;
 use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::instruments::{lower, raise};
+use clients::{ClientPlace, Clients};
 use connection::Connection;
+
+/// What a worker is told about its listeners and its end.
+pub(crate) enum Order {
+    Open(Acceptor),
+    /// Stop accepting by the listener of this slot, and let its connections end.
+    Close(usize),
+    /// Every answer from now on says that its connection ends.
+    Announce,
+    /// Stop accepting; end when all connections have, but after this time at the latest.
+    Drain(Duration),
+}
 
 /// A listener as one worker holds it.
 pub(crate) struct Acceptor {
     pub(crate) socket: std::net::TcpListener,
-    /// Index of its policy in the plan.
-    pub(crate) listener: usize,
-    /// Connections of all workers.
-    pub(crate) open: Arc<AtomicU64>,
+    /// Slot of its policy in the plan.
+    pub(crate) slot: usize,
+    pub(crate) shared: Arc<Shared>,
 }
+
+/// What the workers of one listener share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub(crate) open: AtomicU64,
+    pub(crate) clients: Arc<Clients>,
+}
+
+/// Connections that the kernel had accepted for us when the listener was let go are served, up to so many.
+const LAST_CALLS_MAX: u32 = 128;
 
 /// How long accepting pauses when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Takes a listener up.
+pub(crate) fn open(acceptor: Acceptor, pipeline: &Rc<Pipeline>) {
+    let drain = pipeline.worker.open_door(acceptor.slot);
+    tokio::task::spawn_local(acceptor.run(Rc::clone(pipeline), drain));
+}
+
+/// Lets a listener go: nothing is accepted any more, and idle connections end a little later.
+pub(crate) fn close(slot: Option<usize>, pipeline: &Rc<Pipeline>) {
+    let worker = Rc::clone(&pipeline.worker);
+    worker.drain(slot, Step::Begun);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(IDLE_GRACE).await;
+        worker.drain(slot, Step::IdleOver);
+    });
+}
+
 impl Acceptor {
-    /// Accepts until the worker drains.
-    pub(crate) async fn run(self, pipeline: Rc<Pipeline>) {
+    /// Accepts until the listener is let go.
+    async fn run(self, pipeline: Rc<Pipeline>, drain: Rc<Drain>) {
         let port = self.socket.local_addr().map_or(0, |address| address.port());
         let Ok(socket) = TcpListener::from_std(self.socket) else { return };
-        let worker = Rc::clone(&pipeline.worker);
-        loop {
+        let mut last_calls = LAST_CALLS_MAX;
+        while last_calls > 0 {
+            if drain.has_reached(Step::Begun) {
+                last_calls -= 1;
+            }
             let accepted = tokio::select! {
                 biased;
-                () = worker.drain.wait() => return,
                 accepted = socket.accept() => accepted,
+                () = drain.wait(Step::Begun) => return,
             };
             let Ok((stream, address)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let limit = worker.plan().snapshot.listeners[self.listener].limits.connections;
-            let recorder = worker.recorder.borrow();
-            if self.open.fetch_add(1, Ordering::Relaxed) >= limit {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                raise(&recorder.gauges().connections_refused);
-                continue;
-            }
-            raise(&recorder.gauges().connections_accepted);
-            drop(recorder);
-            let place = Place::take(&pipeline, &self.open);
-            let address_text = address.ip().to_canonical().to_string().into();
-            let peer = Peer { address, address_text, listener: self.listener, port, watch: Rc::new(Stopwatch::default()) };
+            let Some(place) = Place::take(&pipeline, &self.shared, self.slot, address.ip()) else { continue };
+            let peer = Peer {
+                address,
+                address_text: address.ip().to_canonical().to_string().into(),
+                listener: self.slot,
+                port,
+                watch: Rc::new(Stopwatch::default()),
+                drain: Rc::clone(&drain),
+            };
             tokio::task::spawn_local(serve(Rc::clone(&pipeline), stream, peer, place));
         }
     }
 }
 
 async fn serve(pipeline: Rc<Pipeline>, stream: TcpStream, peer: Peer, place: Place) {
+    // Without it answers are late, but right.
     let _ = stream.set_nodelay(true);
     Connection::new(pipeline, stream, peer).run().await;
     drop(place);
@@ -75,19 +117,41 @@ async fn serve(pipeline: Rc<Pipeline>, stream: TcpStream, peer: Peer, place: Pla
 /// A connection's place under the caps, given up however it ends.
 struct Place {
     pipeline: Rc<Pipeline>,
-    open: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+    _client: Option<ClientPlace>,
 }
 
 impl Place {
-    fn take(pipeline: &Rc<Pipeline>, open: &Arc<AtomicU64>) -> Self {
-        raise(&pipeline.worker.recorder.borrow().gauges().connections);
-        Place { pipeline: Rc::clone(pipeline), open: Arc::clone(open) }
+    /// Counts the connection, or the refusal.
+    fn take(pipeline: &Rc<Pipeline>, shared: &Arc<Shared>, slot: usize, client: std::net::IpAddr) -> Option<Self> {
+        let limits = pipeline.worker.plan().snapshot.listeners[slot].limits;
+        let recorder = pipeline.worker.recorder.borrow();
+        let gauges = recorder.gauges();
+        if shared.open.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            shared.open.fetch_sub(1, Ordering::Relaxed);
+            raise(&gauges.connections_refused);
+            return None;
+        }
+        let place = match limits.connections_per_client {
+            None => None,
+            Some(most) => match shared.clients.enter(client, most) {
+                Some(place) => Some(place),
+                None => {
+                    shared.open.fetch_sub(1, Ordering::Relaxed);
+                    raise(&gauges.connections_refused_client);
+                    return None;
+                }
+            },
+        };
+        raise(&gauges.connections_accepted);
+        raise(&gauges.connections);
+        Some(Place { pipeline: Rc::clone(pipeline), shared: Arc::clone(shared), _client: place })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
         lower(&self.pipeline.worker.recorder.borrow().gauges().connections);
     }
 }

@@ -166,6 +166,7 @@ async fn exchange(pipeline: Rc<Pipeline>, job: Job, watch: Rc<Stopwatch>) {
         listener: 0,
         port: 0,
         watch: Rc::clone(&watch),
+        drain: Rc::default(),
     };
     let began = watch.woken_at();
     let outbound = match request_of(head, body) {
@@ -195,7 +196,7 @@ fn request_of(
     if let (Some(authority), false) = (head.uri.authority(), headers.has(Known::Host)) {
         headers.append(Known::Host.text().as_bytes(), authority.as_str().as_bytes());
     }
-    Ok(Request { method: head.method, target, version: head.version, headers, body: Body::boxed(body), interim: None })
+    Ok(Request { method: head.method, target, version: head.version, headers, body: Body::boxed(body), interim: None, upgrade: None })
 }
 
 /// Passes the answer on, frame by frame, as fast as it is taken.

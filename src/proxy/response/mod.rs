@@ -22,6 +22,10 @@ pub(crate) struct Fault {
     pub(crate) message: &'static str,
 }
 
+/// Our own mistake.
+pub(crate) const INTERNAL: Fault =
+    Fault { status: StatusCode::INTERNAL_SERVER_ERROR, reason: Reason::Internal, message: "the gateway failed to handle this request" };
+
 /// An error as JSON. Its texts are ours and need no escape.
 pub(crate) fn of_fault(fault: Fault, trace_id: TraceId) -> Response {
     let body = format!(
@@ -48,7 +52,10 @@ pub(crate) struct Wire<'w> {
 impl Wire<'_> {
     /// How the body goes to this client: as it came, unless the client cannot take it so.
     pub(crate) fn framing(&self, status: StatusCode, body: Framing) -> Framing {
-        let bodiless = self.method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        let bodiless = self.method == Method::HEAD
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
         match body {
             _ if bodiless => Framing::None,
             Framing::None => Framing::Length(0),
@@ -61,6 +68,7 @@ impl Wire<'_> {
     /// Writes the head. `framing` is the one that [`Wire::framing`] chose.
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, status: StatusCode, headers: &Fields, framing: Framing) {
         encode::status_line(out, self.version, status);
+        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
         let keeps_length = framing == Framing::None && status != StatusCode::NO_CONTENT;
         let length = if keeps_length { 0 } else { Known::ContentLength.bit() };
         let trace_id = if self.trace_id.is_some() { Known::TraceId.bit() } else { 0 };
@@ -71,6 +79,10 @@ impl Wire<'_> {
         encode::framing_field(out, framing);
         if let Some(trace_id) = self.trace_id {
             encode::field(out, names::HEADER_TRACE_ID.as_bytes(), &trace_id.hex());
+        }
+        if let Some(protocol) = headers.get(Known::Upgrade).filter(|_| switches) {
+            encode::put(out, [b"connection: upgrade\r\nupgrade: ", protocol, b"\r\n\r\n"]);
+            return;
         }
         match (self.persistent && framing != Framing::UntilClose, self.version) {
             (false, _) => encode::field(out, b"connection", b"close"),

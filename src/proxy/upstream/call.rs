@@ -18,6 +18,7 @@ use crate::base::alarm::Alarm;
 use crate::base::clock::{Clock, Tick};
 use crate::base::limits::{INTERIM_RESPONSES_MAX, READ_SMALL_BYTES, RESPONSE_HEADER_BYTES_MAX};
 use crate::base::stopwatch::Stopwatch;
+use crate::proxy::fields::Known;
 use crate::proxy::http1::head::{BadHead, HeadScanner, ResponseHead, parse_response};
 use crate::proxy::http1::incoming::Broken;
 use crate::proxy::http1::leg::Leg;
@@ -90,6 +91,8 @@ pub(crate) struct Call<'c> {
     pub(crate) limits: &'c Limits,
     pub(crate) method: &'c Method,
     pub(crate) interim: Option<&'c Interim>,
+    /// The protocol that the request asks to switch to.
+    pub(crate) upgrade: Option<&'static str>,
     /// Between two pieces of the request's body.
     pub(crate) request_idle_timeout: Duration,
     /// When the whole exchange must be over.
@@ -166,7 +169,7 @@ impl Call<'_> {
             if leg.has_input() {
                 match self.take_head(progress, leg) {
                     Ok(None) => {}
-                    Ok(Some(head)) if head.status.is_informational() => {
+                    Ok(Some(head)) if head.status.is_informational() && !self.is_switched_by(&head) => {
                         self.pass_on(progress, &head, context)?;
                         continue;
                     }
@@ -192,6 +195,12 @@ impl Call<'_> {
             Ok::<_, BadHead>(length.map(|length| input.split_to(length).freeze()))
         })?;
         head.map(|head| parse_response(head, self.method)).transpose()
+    }
+
+    /// The upstream switches to the protocol that it was asked for.
+    fn is_switched_by(&self, head: &ResponseHead) -> bool {
+        let names = |protocol: &str| head.headers.get(Known::Upgrade).is_some_and(|named| named.eq_ignore_ascii_case(protocol.as_bytes()));
+        head.status == StatusCode::SWITCHING_PROTOCOLS && self.upgrade.is_some_and(names)
     }
 
     /// Interim responses are bounded, and none may switch protocols: nobody asked for it.

@@ -25,12 +25,16 @@ pub(crate) struct Limits {
     pub(crate) connections_per_endpoint: usize,
     /// Requests of all workers that may wait for a connection of the upstream.
     pub(crate) pending: usize,
+    /// Requests in flight of the whole upstream.
+    pub(crate) in_flight: Option<u64>,
 }
 
-/// What the requests of an upstream share while they wait.
+/// What the requests of an upstream share, over all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) pending: AtomicU64,
+    /// Counted only where it has a cap.
+    pub(crate) in_flight: AtomicU64,
 }
 
 #[derive(Debug)]

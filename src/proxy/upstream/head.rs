@@ -58,7 +58,9 @@ impl Onward<'_> {
         }
         let written_anew = if self.policy.via { WRITTEN_ANEW | Known::Via.bit() } else { WRITTEN_ANEW };
         encode::fields(out, &request.headers, hop::end_to_end_without(&request.headers, written_anew));
-        if hop::takes_trailers(&request.headers) {
+        if let Some(protocol) = request.upgrade {
+            encode::put(out, [b"connection: upgrade\r\nupgrade: ", protocol.as_bytes(), b"\r\n"]);
+        } else if hop::takes_trailers(&request.headers) {
             out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
         }
         encode::framing_field(out, request.body.framing());
@@ -153,6 +155,7 @@ mod tests {
             headers: headers.iter().copied().collect(),
             body: Body::full(Bytes::from_static(b"12")),
             interim: None,
+            upgrade: None,
         };
         let onward = Onward {
             request: &request,

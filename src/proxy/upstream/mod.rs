@@ -17,6 +17,8 @@ use std::io;
 pub(crate) enum Failure {
     /// As many requests wait for a connection as may.
     PendingFull,
+    /// As many requests are in flight as may.
+    InFlightFull,
     /// No connection became free in time.
     QueueTimeout,
     Dns(io::Error),

@@ -70,6 +70,8 @@ pub(crate) struct Lease {
     connection: Option<Connection>,
     reused: bool,
     reusable: Cell<bool>,
+    /// Its place among the requests in flight.
+    _flight: Option<Flight>,
 }
 
 impl Lease {
@@ -109,8 +111,9 @@ impl Pools {
         attempt: &mut Attempt,
         latest: Tick,
     ) -> Result<Lease, Failure> {
+        let flight = Flight::enter(endpoint)?;
         if let Some(connection) = self.take_idle(endpoint) {
-            return Ok(self.lend(endpoint, connection, true));
+            return Ok(self.lend(endpoint, connection, true, flight));
         }
         let slot = match Arc::clone(&endpoint.slots).try_acquire_owned() {
             Ok(slot) => slot,
@@ -120,7 +123,7 @@ impl Pools {
                 attempt.phases.add(Phase::Queue, self.clock.now().since(began));
                 match granted? {
                     Grant::Slot(slot) => slot,
-                    Grant::Connection(connection) => return Ok(self.lend(endpoint, connection, true)),
+                    Grant::Connection(connection) => return Ok(self.lend(endpoint, connection, true, flight)),
                 }
             }
         };
@@ -129,7 +132,7 @@ impl Pools {
             endpoint.connect_failures.fetch_add(1, Ordering::Relaxed);
         })?;
         let leg = Rc::new(Leg::new(stream, Rc::clone(&self.buffers)));
-        Ok(self.lend(endpoint, Connection { leg, _slot: slot }, false))
+        Ok(self.lend(endpoint, Connection { leg, _slot: slot }, false, flight))
     }
 
     /// Closes idle connections that are too old or were closed by their peer.
@@ -154,8 +157,15 @@ impl Pools {
         self.pools.borrow_mut().clear();
     }
 
-    fn lend(self: &Rc<Self>, endpoint: &Arc<Endpoint>, connection: Connection, reused: bool) -> Lease {
-        Lease { pools: Rc::clone(self), endpoint: Arc::clone(endpoint), connection: Some(connection), reused, reusable: Cell::new(false) }
+    fn lend(self: &Rc<Self>, endpoint: &Arc<Endpoint>, connection: Connection, reused: bool, flight: Option<Flight>) -> Lease {
+        Lease {
+            pools: Rc::clone(self),
+            endpoint: Arc::clone(endpoint),
+            connection: Some(connection),
+            reused,
+            reusable: Cell::new(false),
+            _flight: flight,
+        }
     }
 
     fn take_idle(&self, endpoint: &Arc<Endpoint>) -> Option<Connection> {
@@ -272,6 +282,26 @@ impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.endpoint.waiting.pending.fetch_sub(1, Ordering::Relaxed);
         self.endpoint.wanted.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place among the requests in flight of an upstream that bounds them.
+struct Flight {
+    endpoint: Arc<Endpoint>,
+}
+
+impl Flight {
+    fn enter(endpoint: &Arc<Endpoint>) -> Result<Option<Self>, Failure> {
+        let Some(most) = endpoint.limits.in_flight else { return Ok(None) };
+        let before = endpoint.waiting.in_flight.fetch_add(1, Ordering::Relaxed);
+        let flight = Flight { endpoint: Arc::clone(endpoint) };
+        if before >= most { Err(Failure::InFlightFull) } else { Ok(Some(flight)) }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.endpoint.waiting.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -105,11 +105,13 @@ impl Aggregate {
         };
         let gauge = |metric, value| Family::single(metric, FamilyKind::Gauge, value);
         let counter = |metric, value| Family::single(metric, FamilyKind::Counter, value);
+        let refused_clients = sum(|gauges| &gauges.connections_refused_client);
         vec![
             gauge(&names::ACTIVE_REQUESTS, sum(|gauges| &gauges.active_requests)),
             gauge(&names::CONNECTIONS, sum(|gauges| &gauges.connections)),
             counter(&names::CONNECTIONS_ACCEPTED, sum(|gauges| &gauges.connections_accepted)),
-            counter(&names::CONNECTIONS_REFUSED, sum(|gauges| &gauges.connections_refused)),
+            counter(&names::CONNECTIONS_REFUSED, sum(|gauges| &gauges.connections_refused) + refused_clients),
+            counter(&names::CONNECTIONS_REFUSED_CLIENT, refused_clients),
             gauge(&names::SERIES, self.budget.used() as f64),
             counter(&names::FOLDED_SERIES, self.budget.folded() as f64),
         ]

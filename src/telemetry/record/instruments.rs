@@ -18,6 +18,8 @@ pub(crate) struct Gauges {
     pub(crate) connections: AtomicU64,
     pub(crate) connections_accepted: AtomicU64,
     pub(crate) connections_refused: AtomicU64,
+    /// Those over the cap on one client's connections.
+    pub(crate) connections_refused_client: AtomicU64,
     /// Records that found the ring full, and the spans they stood for if they were to be kept for certain.
     pub(crate) lost_records: AtomicU64,
     pub(crate) lost_spans: AtomicU64,

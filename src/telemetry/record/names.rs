@@ -127,7 +127,9 @@ metrics! {
     CONNECTIONS_ACCEPTED: "pellucid_connections_accepted_total", "pellucid.connections.accepted", "{connection}",
         "Client connections accepted.";
     CONNECTIONS_REFUSED: "pellucid_connections_refused_total", "pellucid.connections.refused", "{connection}",
-        "Client connections closed at once because the listener had as many as it may.";
+        "Client connections closed at once because the listener, or the client, had as many as it may.";
+    CONNECTIONS_REFUSED_CLIENT: "pellucid_connections_refused_per_client_total", "pellucid.connections.refused_per_client", "{connection}",
+        "Of the refused connections, those of clients that had as many as one may.";
     UPSTREAM_CONNECTIONS: "pellucid_upstream_connections", "pellucid.upstream.connections", "{connection}",
         "Connections to an endpoint, in use and idle.";
     UPSTREAM_CONNECTS: "pellucid_upstream_connects_total", "pellucid.upstream.connects", "{connection}",

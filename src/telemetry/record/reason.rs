@@ -11,11 +11,13 @@ pub(crate) enum Reason {
     HeadersTooLarge,
     HeaderTimeout,
     BodyTimeout,
+    BodyTooLarge,
     NoRoute,
     ClientGone,
     ClientWriteTimeout,
     NoEndpoint,
     PendingFull,
+    InFlightFull,
     QueueTimeout,
     DnsFailed,
     ConnectRefused,
@@ -29,23 +31,27 @@ pub(crate) enum Reason {
     UpstreamBodyTimeout,
     UpstreamBodyBroken,
     ExchangeTimeout,
+    /// Nothing moved in a tunnel.
+    UpgradeIdleTimeout,
     Internal,
     /// The upstream answered with a 5xx of its own: the semantic conventions make the status the error type.
     UpstreamStatus,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 25] = [
+    pub(crate) const ALL: [Reason; 28] = [
         Reason::MalformedRequest,
         Reason::TargetTooLong,
         Reason::HeadersTooLarge,
         Reason::HeaderTimeout,
         Reason::BodyTimeout,
+        Reason::BodyTooLarge,
         Reason::NoRoute,
         Reason::ClientGone,
         Reason::ClientWriteTimeout,
         Reason::NoEndpoint,
         Reason::PendingFull,
+        Reason::InFlightFull,
         Reason::QueueTimeout,
         Reason::DnsFailed,
         Reason::ConnectRefused,
@@ -59,6 +65,7 @@ impl Reason {
         Reason::UpstreamBodyTimeout,
         Reason::UpstreamBodyBroken,
         Reason::ExchangeTimeout,
+        Reason::UpgradeIdleTimeout,
         Reason::Internal,
         Reason::UpstreamStatus,
     ];
@@ -70,11 +77,13 @@ impl Reason {
             Reason::HeadersTooLarge => "headers_too_large",
             Reason::HeaderTimeout => "header_timeout",
             Reason::BodyTimeout => "body_timeout",
+            Reason::BodyTooLarge => "body_too_large",
             Reason::NoRoute => "no_route",
             Reason::ClientGone => "client_gone",
             Reason::ClientWriteTimeout => "client_write_timeout",
             Reason::NoEndpoint => "no_endpoint",
             Reason::PendingFull => "pending_full",
+            Reason::InFlightFull => "in_flight_full",
             Reason::QueueTimeout => "queue_timeout",
             Reason::DnsFailed => "dns_failed",
             Reason::ConnectRefused => "connect_refused",
@@ -88,6 +97,7 @@ impl Reason {
             Reason::UpstreamBodyTimeout => "upstream_body_timeout",
             Reason::UpstreamBodyBroken => "upstream_body_broken",
             Reason::ExchangeTimeout => "exchange_timeout",
+            Reason::UpgradeIdleTimeout => "upgrade_idle_timeout",
             Reason::Internal => "internal",
             Reason::UpstreamStatus => "upstream_status",
         }

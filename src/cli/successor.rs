@@ -1,0 +1,63 @@
+//! Upgrade in place: a successor process takes over the listening sockets.
+//!
+//! In: SIGUSR2. Out: the same command line run anew, from whatever binary is at our path now, with all sockets passed on as LISTEN_FDS; once it
+//! serves it ends its predecessor by SIGTERM. Both accept from the same sockets meanwhile, so that no connection is refused.
+
+use std::os::unix::process::parent_id;
+use std::process::{Child, Command};
+
+use command_fds::{CommandFdExt, FdMapping};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::gateway::Gateway;
+
+/// Who started us, for the time when we can do without it.
+const PREDECESSOR: &str = "PELLUCID_PREDECESSOR";
+/// Where passed descriptors begin (sd_listen_fds(3)).
+const FIRST_FD: i32 = 3;
+
+/// Starts a successor. It says in the log how it went.
+pub(super) fn start(gateway: &Gateway) {
+    match spawn(gateway) {
+        Ok(child) => {
+            tracing::info!(pid = child.id(), "started a successor pid={}", child.id());
+            gateway.leave_admin();
+            std::thread::spawn(move || outlive(child));
+        }
+        Err(error) => tracing::error!(%error, "no successor could be started; this process goes on"),
+    }
+}
+
+fn spawn(gateway: &Gateway) -> std::io::Result<Child> {
+    let (names, descriptors): (Vec<String>, Vec<_>) = gateway.hand_over()?.into_iter().unzip();
+    let mut arguments = std::env::args_os();
+    let program = arguments
+        .next()
+        .filter(|program| program.to_string_lossy().contains('/'))
+        .map_or_else(std::env::current_exe, |program| Ok(program.into()))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command.env("LISTEN_FDS", descriptors.len().to_string()).env("LISTEN_FDNAMES", names.join(":")).env_remove("LISTEN_PID");
+    command.env(PREDECESSOR, std::process::id().to_string());
+    let mappings = (FIRST_FD..).zip(descriptors).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
+    command.fd_mappings(mappings).map_err(std::io::Error::other)?;
+    command.spawn()
+}
+
+/// A successor that ends before it has ended us has failed.
+fn outlive(mut child: Child) {
+    let ended = child.wait();
+    tracing::error!(?ended, "the successor has ended; this process goes on");
+}
+
+/// Tells the predecessor, if there is one, that it can go.
+pub(super) fn relieve_predecessor() {
+    let named = std::env::var(PREDECESSOR).ok().and_then(|text| text.parse::<u32>().ok());
+    // Our parent still, or it has gone by itself and its number may be another's.
+    let Some(pid) = named.filter(|pid| *pid == parent_id()).and_then(|pid| i32::try_from(pid).ok()) else { return };
+    match kill(Pid::from_raw(pid), Signal::SIGTERM) {
+        Ok(()) => tracing::info!(pid, "the predecessor was told to end"),
+        Err(error) => tracing::warn!(pid, %error, "the predecessor cannot be told to end"),
+    }
+}
