@@ -367,3 +367,6 @@ async fn work(mut parts: WorkerParts, control: &Control) {
     }
     worker.pools.clear();
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,9 @@ pub(crate) enum Filter {
     ResponseHeaders(HeaderEdit),
     Redirect(Redirect),
     Respond(Fixed),
+    /// Breaks down, to see what becomes of it.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Sends the client elsewhere. What is absent stays as it was.
@@ -70,6 +73,8 @@ impl Filters {
                 Filter::ResponseHeaders(_) => {}
                 Filter::Redirect(redirect) => return Ok(Verdict::Answer(redirect.answer(&original, host))),
                 Filter::Respond(fixed) => return Ok(Verdict::Answer(fixed.answer())),
+                #[cfg(test)]
+                Filter::Panic => panic!("as a test wants it"),
             }
         }
         Ok(Verdict::Forward)

@@ -50,7 +50,9 @@ impl Keep {
 
     fn reason(&self, record: &Record) -> Option<KeepReason> {
         let failed = record.status >= 500 || record.reason.is_some_and(|_| record.status != 404);
-        let slow = self.policy.slower_than.is_some_and(|limit| u128::from(record.duration_ns()) > limit.as_nanos());
+        // A tunnel lasts as long as it is wanted.
+        let timed = record.status != 101;
+        let slow = timed && self.policy.slower_than.is_some_and(|limit| u128::from(record.duration_ns()) > limit.as_nanos());
         if failed && self.policy.errors {
             Some(KeepReason::Error)
         } else if record.attempt_count > 1 && self.policy.retries {
