@@ -22,6 +22,7 @@ use crate::control::admin::Admin;
 use crate::control::compile::TelemetrySettings;
 use crate::control::sockets::{ForWorker, Inherited};
 use crate::control::swap::{Control, Refused, Source};
+use crate::control::watch::Watch;
 use crate::control::{plane, tracing_setup};
 use crate::proxy::drain::Step;
 use crate::proxy::http1::leg::Buffers;
@@ -45,6 +46,7 @@ pub struct Gateway {
     workers: Vec<WorkerHandle>,
     plane: Option<plane::Plane>,
     ready: Arc<AtomicBool>,
+    succeeded: Arc<AtomicBool>,
     telemetry: Telemetry,
 }
 
@@ -106,6 +108,7 @@ impl Gateway {
     pub(crate) fn start(source: Source, traced: bool) -> Result<Self, StartError> {
         let clock = Clock::system();
         let instance = hex_text(&TraceId::random(&mut Draw::from_system()).hex()).to_owned();
+        let watch = source.path().map(Watch::new);
         let mut inherited = Inherited::from_environment();
         let (control, acceptors) = Control::start(source, clock, instance, &mut inherited)?;
         let workers = control.workers;
@@ -140,6 +143,7 @@ impl Gateway {
             senders,
             metrics: metrics_outbox.map(|outbox| (outbox, settings.resource.clone(), settings.push_interval)),
             exports,
+            watch,
         };
         let plane =
             plane::Plane::start(runtime, parts).map_err(|error| StartError::Io(format!("the control plane cannot be started: {error}")))?;
@@ -154,6 +158,7 @@ impl Gateway {
             workers: orders.into_iter().zip(threads).map(|(orders, thread)| WorkerHandle { orders, thread: Some(thread) }).collect(),
             plane: Some(plane),
             ready,
+            succeeded: Arc::default(),
             telemetry,
         })
     }
@@ -197,11 +202,9 @@ impl Gateway {
         self.control.sockets().hand_over()
     }
 
-    /// A successor answers for the admin plane from now on.
-    pub(crate) fn leave_admin(&self) {
-        if let Some(plane) = &self.plane {
-            plane.leave_admin();
-        }
+    /// To be set while a successor has all sockets: then it answers for the admin plane once this gateway ends.
+    pub(crate) fn succeeded(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.succeeded)
     }
 
     /// Says that it is not ready any more, and for the drain delay still accepts; then stops accepting, lets what is in flight end within the
@@ -212,6 +215,9 @@ impl Gateway {
             (runtime.drain_delay.0, runtime.drain_timeout.0)
         };
         self.ready.store(false, Ordering::Relaxed);
+        if let Some(plane) = self.plane.as_ref().filter(|_| self.succeeded.load(Ordering::Relaxed)) {
+            plane.leave_admin();
+        }
         self.tell(|| Order::Announce);
         std::thread::sleep(delay);
         self.drain(timeout);

@@ -5,13 +5,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{FAILED, complain, run};
+use super::{FAILED, complain};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn health(admin: &str) -> ExitCode {
     let url = format!("{}/readyz", admin.trim_end_matches('/'));
-    let answer = run::block_on(async {
+    let answer = block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         client.get(&url).send().await
     });
@@ -27,4 +27,10 @@ pub(super) fn health(admin: &str) -> ExitCode {
         }
         None => ExitCode::from(FAILED),
     }
+}
+
+/// Runs the command's own waiting; none where there is no runtime to be had.
+fn block_on<F: Future>(work: F) -> Option<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    Some(runtime.block_on(work))
 }

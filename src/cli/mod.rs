@@ -6,6 +6,7 @@
 mod demo;
 mod health;
 mod run;
+mod signals;
 mod successor;
 
 use std::net::SocketAddr;

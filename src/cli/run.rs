@@ -1,12 +1,10 @@
 //! `pellucid run`: a gateway until a signal ends it.
 //!
-//! In: a file, or one upstream. Out: an exit code. SIGTERM and SIGINT drain, a second one ends at once, SIGHUP reloads, SIGUSR1 reopens the
-//! access log, SIGUSR2 hands over to a successor.
+//! In: a file, or one upstream. Out: an exit code. Not here: what signals mean (`signals`).
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use super::signals::Signals;
 use super::{FAILED, RunArguments, WRONG, complain, successor};
 use crate::control::swap::Source;
 use crate::gateway::{Gateway, StartError};
@@ -19,17 +17,28 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         (None, Some(to)) => Source::Text(one_upstream(to, arguments)),
         (None, None) => return ExitCode::from(WRONG),
     };
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(&StartError::Io(format!("cannot listen for signals: {error}"))),
+    };
     match Gateway::start(source, true) {
         Ok(gateway) => {
             successor::relieve_predecessor();
-            until_signalled(gateway)
+            signals.serve(gateway, async |_| std::future::pending().await)
         }
-        Err(error @ StartError::Config(_)) => {
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Says why there is no gateway; a mistake in the configuration is the user's.
+pub(super) fn refuse(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Config(_) => {
             complain(&[error.to_string()]);
             ExitCode::from(WRONG)
         }
-        Err(error) => {
-            complain(&[format!("pellucid: {error}")]);
+        StartError::Io(why) => {
+            complain(&[format!("pellucid: {why}")]);
             ExitCode::from(FAILED)
         }
     }
@@ -47,50 +56,4 @@ fn one_upstream(to: &str, arguments: &RunArguments) -> String {
         arguments.admin.to_string(),
         quoted(to),
     )
-}
-
-/// Blocks until the gateway has drained.
-pub(super) fn until_signalled(gateway: Gateway) -> ExitCode {
-    if !matches!(block_on(ended_by_signal(&gateway)), Some(Ok(()))) {
-        return ExitCode::from(FAILED);
-    }
-    std::thread::spawn(end_at_next_signal);
-    gateway.shutdown();
-    ExitCode::SUCCESS
-}
-
-/// Does what signals say, until one of them says to end.
-pub(super) async fn ended_by_signal(gateway: &Gateway) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut user = signal(SignalKind::user_defined1())?;
-    let mut upgrade = signal(SignalKind::user_defined2())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => gateway.reload(),
-            _ = user.recv() => gateway.reopen_log(),
-            _ = upgrade.recv() => successor::start(gateway),
-        }
-    }
-}
-
-/// A second signal means now.
-fn end_at_next_signal() {
-    block_on(async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(i32::from(FAILED));
-    });
-}
-
-/// Runs a command's own waiting; none where there is no runtime to be had.
-pub(super) fn block_on<F: Future>(work: F) -> Option<F::Output> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    Some(runtime.block_on(work))
 }

@@ -5,6 +5,7 @@
 
 use std::os::unix::process::parent_id;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
@@ -22,8 +23,9 @@ pub(super) fn start(gateway: &Gateway) {
     match spawn(gateway) {
         Ok(child) => {
             tracing::info!(pid = child.id(), "started a successor pid={}", child.id());
-            gateway.leave_admin();
-            std::thread::spawn(move || outlive(child));
+            let succeeded = gateway.succeeded();
+            succeeded.store(true, Ordering::Relaxed);
+            std::thread::spawn(move || outlive(child, &succeeded));
         }
         Err(error) => tracing::error!(%error, "no successor could be started; this process goes on"),
     }
@@ -46,8 +48,9 @@ fn spawn(gateway: &Gateway) -> std::io::Result<Child> {
 }
 
 /// A successor that ends before it has ended us has failed.
-fn outlive(mut child: Child) {
+fn outlive(mut child: Child, succeeded: &AtomicBool) {
     let ended = child.wait();
+    succeeded.store(false, Ordering::Relaxed);
     tracing::error!(?ended, "the successor has ended; this process goes on");
 }
 

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 
 use super::admin::{self, Admin};
 use super::history::Trigger;
-use super::swap::Source;
 use super::tracing_setup::Exports;
 use super::watch::Watch;
 use crate::telemetry::export::ledger::{Drop, Ledger, Signal};
@@ -40,6 +39,8 @@ pub(crate) struct Parts {
     /// Where metrics are pushed to, as whom, and how often.
     pub(crate) metrics: Option<(Outbox, Resource, Duration)>,
     pub(crate) exports: Exports,
+    /// The configuration's file as it was before it was read.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// The running control plane.
@@ -91,7 +92,7 @@ async fn run(parts: Parts, mut orders: mpsc::Receiver<Order>) {
     let admin = parts.admin.clone();
     let serving = tokio::spawn(serve_admin(parts.socket, parts.admin));
     let pushing = parts.metrics.map(|(outbox, resource, every)| tokio::spawn(push_metrics(admin.clone(), outbox, resource, every)));
-    let watching = tokio::spawn(watch_file(admin.clone()));
+    let watching = tokio::spawn(watch_file(parts.watch, admin.clone()));
     while let Some(order) = orders.recv().await {
         match order {
             // It says itself how it went.
@@ -132,9 +133,8 @@ async fn serve_admin(socket: TcpListener, admin: Admin) {
 }
 
 /// Reloads whenever the configuration's file has changed, unless the configuration says otherwise.
-async fn watch_file(admin: Admin) {
-    let Source::File(path) = admin.control.source.clone() else { return };
-    let mut watch = Watch::new(path);
+async fn watch_file(watch: Option<Watch>, admin: Admin) {
+    let Some(mut watch) = watch else { return };
     loop {
         watch.changed().await;
         let wanted = admin.control.current().config.runtime.watch;

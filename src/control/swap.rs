@@ -70,7 +70,7 @@ pub(crate) enum Refused {
         problems: Problems,
     },
     /// What only a restart can change.
-    NeedsRestart(&'static str),
+    NeedsRestart(Vec<&'static str>),
     /// An address that is not to be had.
     Unavailable(String),
 }
@@ -80,7 +80,9 @@ impl Refused {
         match self {
             Refused::Unreadable(why) | Refused::Unavailable(why) => vec![why.clone()],
             Refused::Mistakes { file, problems } => problems.lines(file),
-            Refused::NeedsRestart(what) => vec![format!("found a change of {what}, which takes a restart in this version")],
+            Refused::NeedsRestart(all) => {
+                all.iter().map(|what| format!("found a change of {what}, which takes a restart in this version")).collect()
+            }
         }
     }
 }
@@ -90,6 +92,14 @@ impl Source {
         match self {
             Source::File(path) => path.display().to_string(),
             Source::Text(_) => "(command line)".to_owned(),
+        }
+    }
+
+    /// The file to be watched.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match self {
+            Source::File(path) => Some(path.clone()),
+            Source::Text(_) => None,
         }
     }
 
@@ -223,8 +233,9 @@ impl Control {
         if diff.is_empty() {
             return Ok(Applied { generation: current.generation, diff, telemetry: current.telemetry.clone() });
         }
-        if let Some(what) = needs_restart(&current, &config, &compiled.telemetry) {
-            return Err(Refused::NeedsRestart(what));
+        let restart = needs_restart(&current, &config, &compiled.telemetry);
+        if !restart.is_empty() {
+            return Err(Refused::NeedsRestart(restart));
         }
         let mut sockets = self.sockets();
         let moves = sockets.plan(&config.listeners, &mut Inherited::none()).map_err(Refused::Unavailable)?;
@@ -254,15 +265,12 @@ fn by_slot(policies: Vec<ListenerPolicy>, slots: &[usize], former: &[ListenerPol
 }
 
 /// What a new configuration changes that only a restart can put in force.
-fn needs_restart(current: &Current, config: &Config, telemetry: &TelemetrySettings) -> Option<&'static str> {
+fn needs_restart(current: &Current, config: &Config, telemetry: &TelemetrySettings) -> Vec<&'static str> {
     let same_but_kept = TelemetrySettings { keep: current.telemetry.keep.clone(), ..telemetry.clone() };
-    if config.admin.bind.value != current.config.admin.bind.value {
-        Some("`admin`")
-    } else if config.runtime.workers != current.config.runtime.workers {
-        Some("`runtime.workers`")
-    } else if same_but_kept != current.telemetry {
-        Some("`telemetry` beside `traces`")
-    } else {
-        None
-    }
+    let changes = [
+        (config.admin.bind.value != current.config.admin.bind.value, "`admin`"),
+        (config.runtime.workers != current.config.runtime.workers, "`runtime.workers`"),
+        (same_but_kept != current.telemetry, "`telemetry` beside `traces`"),
+    ];
+    changes.into_iter().filter(|(changed, _)| *changed).map(|(_, what)| what).collect()
 }

@@ -222,10 +222,17 @@ fn adopt_trace(record: &mut Record, worker: &Worker, policy: &ListenerPolicy, pl
     record.span_id = SpanId::random(&mut draw);
     record.trace_id = continued.map_or_else(|| TraceId::random(&mut draw), |caller| caller.trace_id);
     record.parent = caller.map(|caller| Caller { trace_id: caller.trace_id, span_id: caller.span_id, is_link: continued.is_none() });
-    let chosen_here = plan.snapshot.sampling.takes(record.trace_id.randomness());
+    let sampling = &plan.snapshot.sampling;
     record.flags = match continued {
-        Some(caller) => TraceFlags { sampled: caller.sampled, random: caller.random, chosen_here: chosen_here && caller.sampled },
-        None => TraceFlags { sampled: chosen_here, random: true, chosen_here },
+        // Our own share is drawn anew: a caller that makes up its trace id must not get past the bound on what others chose.
+        Some(caller) => {
+            let chosen_here = caller.sampled && sampling.takes(TraceId::random(&mut draw).randomness());
+            TraceFlags { sampled: caller.sampled, random: caller.random, chosen_here }
+        }
+        None => {
+            let chosen_here = sampling.takes(record.trace_id.randomness());
+            TraceFlags { sampled: chosen_here, random: true, chosen_here }
+        }
     };
     if continued.is_none() || !headers.has(Known::Tracestate) {
         return Vec::new();

@@ -242,7 +242,12 @@ impl Outbound {
 
     fn poll_upload(&mut self, context: &mut Context<'_>) -> Option<Result<(), Failure>> {
         let upload = self.exchange.upload.as_mut().filter(|upload| !upload.is_over())?;
-        match upload.poll(context) {
+        let before = upload.sent();
+        let polled = upload.poll(context);
+        if upload.sent() > before {
+            self.progress_at = Tick::NEVER;
+        }
+        match polled {
             Poll::Ready(result) => Some(result),
             Poll::Pending => None,
         }
@@ -253,10 +258,14 @@ impl Outbound {
         if self.progress_at == Tick::NEVER {
             self.progress_at = self.exchange.worker.clock.now();
         }
-        let idle = self.progress_at.after(self.exchange.body_idle_timeout);
+        let (timeout, late) = match &self.exchange.upload {
+            Some(upload) if upload.waits_for_client() => (self.exchange.policy().limits.body_timeout, Reason::BodyTimeout),
+            _ => (self.exchange.body_idle_timeout, Reason::UpstreamBodyTimeout),
+        };
+        let idle = self.progress_at.after(timeout);
         let deadline = self.exchange.deadline;
         std::task::ready!(self.exchange.alarm().poll_at(idle.min(deadline), context));
-        let reason = if deadline <= idle { Reason::ExchangeTimeout } else { Reason::UpstreamBodyTimeout };
+        let reason = if deadline <= idle { Reason::ExchangeTimeout } else { late };
         self.note(reason);
         Poll::Ready(Some(Err(BrokenOff)))
     }
@@ -270,7 +279,7 @@ impl Outbound {
     }
 
     /// The head is out, so the status stands; the reason goes to exchange and attempt.
-    fn note(&mut self, reason: Reason) {
+    pub(crate) fn note(&mut self, reason: Reason) {
         let record = self.exchange.record();
         record.reason = Some(reason);
         if let Some(attempt) = record.last_attempt() {
@@ -292,6 +301,16 @@ impl Outbound {
             self.note(reason);
         }
         self.finish(down, reason.is_none());
+    }
+
+    /// The client left: the answer is for the record only. An upstream may answer with 499 of its own.
+    pub(crate) fn is_for_nobody(&mut self) -> bool {
+        self.status.as_u16() == 499 && self.exchange.record().reason == Some(Reason::ClientGone)
+    }
+
+    /// The request's own bytes are what was wrong: nothing behind them is worth reading.
+    pub(crate) fn failed_to_read(&mut self) -> bool {
+        matches!(self.exchange.record().reason, Some(Reason::BodyTimeout | Reason::BodyTooLarge | Reason::MalformedRequest))
     }
 
     /// The answer is over, or broken off. Closes the record.

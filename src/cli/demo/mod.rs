@@ -16,6 +16,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{FAILED, complain, run, say};
+use crate::cli::signals::Signals;
 use crate::control::swap::Source;
 use crate::gateway::Gateway;
 
@@ -45,24 +46,27 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
         Ok(services) => services,
         Err(error) => return failed(format!("the demo services cannot be started: {error}")),
     };
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return failed(format!("cannot listen for signals: {error}")),
+    };
     let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), true) {
         Ok(gateway) => gateway,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => return run::refuse(&error),
     };
     services.meet(gateway.listeners()[0]);
     introduce(&gateway);
     let stop = Arc::new(AtomicBool::new(false));
-    let traffic = traffic::start(gateway.listeners()[0], Arc::clone(&stop));
-    let ended = run::block_on(watch(&gateway, arguments.duration));
-    stop.store(true, Ordering::Relaxed);
-    if ended.is_none() || traffic.is_err() {
-        return failed("the runtime cannot be started".to_owned());
+    if let Err(error) = traffic::start(gateway.listeners()[0], Arc::clone(&stop)) {
+        return failed(format!("the traffic cannot be started: {error}"));
     }
-    gateway.shutdown();
-    ExitCode::SUCCESS
+    signals.serve(gateway, async |gateway| {
+        watch(gateway, arguments.duration).await;
+        stop.store(true, Ordering::Relaxed);
+    })
 }
 
-/// Shows the summary until the time is up or a signal comes.
+/// Shows the summary until the time is up.
 async fn watch(gateway: &Gateway, duration: Option<Duration>) {
     let time_is_up = async {
         match duration {
@@ -73,7 +77,6 @@ async fn watch(gateway: &Gateway, duration: Option<Duration>) {
     tokio::select! {
         () = summary::show(gateway) => {}
         () = time_is_up => {}
-        _ = run::ended_by_signal(gateway) => {}
     }
 }
 

@@ -40,10 +40,9 @@ pub(super) struct Connection {
     alarm: Alarm,
     /// Requests served.
     served: u64,
+    /// The end of the last one, or the connection's beginning.
+    quiet_since: Tick,
 }
-
-/// For logs only: nobody is there to be answered.
-const CLIENT_GONE: u16 = 499;
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,14 +77,13 @@ impl Connection {
         let worker = &pipeline.worker;
         let leg = Rc::new(Leg::new(stream, Rc::clone(&worker.buffers)));
         let alarm = Alarm::new(worker.clock.clone());
-        Connection { pipeline, leg, peer, alarm, served: 0 }
+        let quiet_since = worker.clock.now();
+        Connection { pipeline, leg, peer, alarm, served: 0, quiet_since }
     }
 
     pub(super) async fn run(mut self) {
-        let mut quiet_for = self.limits().header_timeout;
         loop {
-            let deadline = self.worker().clock.now().after(quiet_for);
-            if !self.wait_for_bytes(deadline).await {
+            if !self.wait_for_bytes(self.quiet_until()).await {
                 return;
             }
             let watch = Rc::clone(&self.peer.watch);
@@ -95,7 +93,6 @@ impl Connection {
             if worker.timed(active, &watch).await != Next::Park {
                 return;
             }
-            quiet_for = self.limits().idle_timeout;
         }
     }
 
@@ -105,6 +102,12 @@ impl Connection {
 
     fn limits(&self) -> ListenerLimits {
         self.worker().plan().snapshot.listeners[self.peer.listener].limits
+    }
+
+    /// When a connection on which nothing comes is to be closed.
+    fn quiet_until(&self) -> Tick {
+        let limits = self.limits();
+        self.quiet_since.after(if self.served == 0 { limits.header_timeout } else { limits.idle_timeout })
     }
 
     /// Parked. False where the connection is to be closed instead.
@@ -129,7 +132,10 @@ impl Connection {
             };
             match next {
                 Next::Again if self.leg.is_closed() && !self.leg.has_input() => return Next::Close,
-                Next::Again => self.leg.rest(),
+                Next::Again => {
+                    self.quiet_since = self.peer.watch.woken_at();
+                    self.leg.rest();
+                }
                 Next::Linger => {
                     self.linger().await;
                     return Next::Close;
@@ -140,13 +146,13 @@ impl Connection {
     }
 
     async fn read_head(&mut self) -> Arrival {
-        let limits = self.limits();
         let mut scanner = HeadScanner::default();
         let mut began = None;
         let mut deadline = Tick::NEVER;
         loop {
             if self.leg.has_input() {
                 let began = *began.get_or_insert_with(|| self.peer.watch.woken_at());
+                let limits = self.limits();
                 match self.leg.with_input(|input| {
                     scanner.find(input, limits.head.bytes).map(|found| found.map(|length| input.split_to(length).freeze()))
                 }) {
@@ -160,7 +166,7 @@ impl Connection {
                     Err(bad) => return Arrival::Refused(ProxyError::BadRequest(bad), began),
                 }
             } else if deadline == Tick::NEVER {
-                deadline = self.peer.watch.woken_at().after(PARK_AFTER);
+                deadline = self.quiet_until().min(self.peer.watch.woken_at().after(PARK_AFTER));
             }
             let leg = &self.leg;
             match self.alarm.guard(deadline, poll_fn(|context| leg.poll_fill(context, READ_SMALL_BYTES))).await {
@@ -227,7 +233,7 @@ impl Connection {
     }
 
     async fn answer(&mut self, mut outbound: Outbound, asked: &Asked) -> Next {
-        if outbound.status == CLIENT_GONE {
+        if outbound.is_for_nobody() {
             outbound.finish(0, false);
             return Next::Close;
         }
@@ -236,6 +242,7 @@ impl Connection {
         let spent = self.limits().requests_per_connection.is_some_and(|most| self.served >= most);
         let persistent = asked.persistent
             && !spent
+            && !outbound.failed_to_read()
             && !self.peer.drain.has_reached(Step::Announced)
             && !self.leg.is_done_for()
             && (asked.swallows || !unread);
@@ -266,8 +273,7 @@ impl Connection {
         match (clean, persistent && framing != Framing::UntilClose) {
             (false, _) => Next::Close,
             (true, true) => self.swallow().await,
-            (true, false) if unread || self.leg.has_input() || !asked.persistent => Next::Linger,
-            (true, false) => Next::Close,
+            (true, false) => Next::Linger,
         }
     }
 
@@ -374,7 +380,14 @@ impl Streaming<'_> {
             _ => clock.now(),
         };
         self.stalled_since = Some((since, waiting));
-        let timeout = self.outbound.exchange.policy().limits.write_timeout;
-        self.alarm.poll_at(since.after(timeout), context).map(|()| Err(SendError::Peer(std::io::ErrorKind::TimedOut.into())))
+        let late = since.after(self.outbound.exchange.policy().limits.write_timeout);
+        let deadline = self.outbound.exchange.deadline;
+        std::task::ready!(self.alarm.poll_at(late.min(deadline), context));
+        Poll::Ready(Err(if deadline <= late {
+            self.outbound.note(Reason::ExchangeTimeout);
+            SendError::Body(BrokenOff)
+        } else {
+            SendError::Peer(std::io::ErrorKind::TimedOut.into())
+        }))
     }
 }

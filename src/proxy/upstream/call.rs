@@ -50,6 +50,11 @@ impl Upload {
         self.over
     }
 
+    /// The upstream has all that the client has sent of it.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        !self.over && self.leg.unsent() == 0
+    }
+
     /// Body bytes taken from the client so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sender.sent()
@@ -137,14 +142,15 @@ impl Call<'_> {
         context: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Failure>> {
         if progress.sent_at.is_none() {
-            match upload.poll(context) {
-                Poll::Ready(Ok(())) => progress.sent_at = Some(self.clock.now()),
-                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
-                Poll::Pending => {}
-            }
+            let polled = upload.poll(context);
             if upload.sent() > progress.attempt.request_bytes {
                 progress.attempt.request_bytes = upload.sent();
                 progress.uploaded_at = self.clock.now();
+            }
+            match polled {
+                Poll::Ready(Ok(())) => progress.sent_at = Some(self.clock.now()),
+                Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
+                Poll::Pending => {}
             }
         }
         if let Poll::Ready(result) = self.poll_head(progress, &upload.leg, context) {

@@ -52,8 +52,13 @@ impl LogSink {
     pub(crate) fn start(destination: Destination, ledger: Arc<Ledger>) -> io::Result<Self> {
         let (orders, received) = sync_channel(QUEUE_LEN_MAX);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let mut writer =
-            Writer { sink: Sink::open(&destination)?, destination, ledger: Arc::clone(&ledger), queued_bytes: Arc::clone(&queued_bytes) };
+        let mut writer = Writer {
+            torn: false,
+            sink: Sink::open(&destination)?,
+            destination,
+            ledger: Arc::clone(&ledger),
+            queued_bytes: Arc::clone(&queued_bytes),
+        };
         std::thread::Builder::new().name("pellucid-log".to_owned()).spawn(move || writer.run(&received))?;
         Ok(LogSink { orders, queued_bytes, ledger })
     }
@@ -131,6 +136,8 @@ struct Writer {
     destination: Destination,
     ledger: Arc<Ledger>,
     queued_bytes: Arc<AtomicUsize>,
+    /// What was written last is no whole line.
+    torn: bool,
 }
 
 impl Writer {
@@ -138,7 +145,10 @@ impl Writer {
         while let Ok(order) = orders.recv() {
             match order {
                 Order::Write(block) => self.write(&block),
-                Order::Reopen => self.reopen(),
+                Order::Reopen => {
+                    self.torn = false;
+                    self.reopen();
+                }
                 Order::Stop(done) => {
                     let _ = done.try_send(());
                     return;
@@ -151,7 +161,11 @@ impl Writer {
         if matches!(self.sink, Sink::Broken) {
             self.reopen();
         }
+        if self.torn && self.sink.write_all(b"\n").1.is_ok() {
+            self.torn = false;
+        }
         let (written, result) = self.sink.write_all(&block.text);
+        self.torn = self.torn || written > 0 && block.text[written - 1] != b'\n';
         self.queued_bytes.fetch_sub(block.text.len(), Ordering::Relaxed);
         let whole_lines = memchr::memchr_iter(b'\n', &block.text[..written]).count() as u64;
         self.ledger.exported(Signal::Logs, whole_lines.min(block.lines));

@@ -6,7 +6,7 @@ pub(crate) mod origin;
 pub(crate) mod process;
 pub(crate) mod stack;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -124,7 +124,11 @@ impl Client {
 
     /// The rest is at its end: nothing more comes.
     pub(crate) fn is_closed(&mut self) -> bool {
-        !self.fill() && self.buffer.is_empty()
+        let ended = match self.stream.read(&mut [0; 1]) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        };
+        ended && self.buffer.is_empty()
     }
 
     pub(crate) fn read_exact(&mut self, length: usize) -> Vec<u8> {

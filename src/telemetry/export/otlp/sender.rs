@@ -74,7 +74,9 @@ impl Outbox {
 pub(crate) fn channel(signal: Signal, target: Target, ledger: Arc<Ledger>) -> Result<(Outbox, Sender), reqwest::Error> {
     let (sender, receiver) = mpsc::channel(QUEUE_LEN_MAX);
     let queued_bytes = Arc::new(AtomicUsize::new(0));
-    let mut builder = reqwest::Client::builder().timeout(target.timeout).connect_timeout(target.timeout).no_proxy();
+    // A redirect would turn an export into a request for a page, whose answer is no confirmation.
+    let builder = reqwest::Client::builder().timeout(target.timeout).connect_timeout(target.timeout).no_proxy();
+    let mut builder = builder.redirect(reqwest::redirect::Policy::none());
     if target.protocol == Protocol::Grpc {
         builder = builder.http2_prior_knowledge();
     }

@@ -1,0 +1,81 @@
+//! What signals mean for a running gateway.
+//!
+//! In: SIGTERM and SIGINT (end; a second one means now), SIGHUP (reload), SIGUSR1 (reopen the access log), SIGUSR2 (hand over to a successor).
+//! Out: a gateway that has drained. They are listened for before the gateway starts, so that none finds the system's default, which kills.
+
+use std::io;
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{FAILED, successor};
+use crate::gateway::Gateway;
+
+/// The signals, and the runtime that waits for them.
+pub(super) struct Signals {
+    runtime: Runtime,
+    streams: Streams,
+}
+
+struct Streams {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let streams = Streams {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        };
+        drop(entered);
+        Ok(Signals { runtime, streams })
+    }
+
+    /// Does what signals say until one of them says to end, or `other` does; then drains. Blocks.
+    pub(super) fn serve(mut self, gateway: Gateway, other: impl AsyncFnOnce(&Gateway)) -> ExitCode {
+        let streams = &mut self.streams;
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = streams.obey(&gateway) => {}
+                () = other(&gateway) => {}
+            }
+        });
+        std::thread::spawn(move || {
+            self.runtime.block_on(self.streams.end());
+            std::process::exit(i32::from(FAILED));
+        });
+        gateway.shutdown();
+        ExitCode::SUCCESS
+    }
+}
+
+impl Streams {
+    async fn obey(&mut self, gateway: &Gateway) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => gateway.reload(),
+                _ = self.reopen.recv() => gateway.reopen_log(),
+                _ = self.upgrade.recv() => successor::start(gateway),
+            }
+        }
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
