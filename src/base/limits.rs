@@ -61,6 +61,8 @@ pub(crate) const CONFIG_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(crate) const OTLP_REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Encoded OTLP requests that wait for the Collector, over all signals.
 pub(crate) const OTLP_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the Collector's answer that are read.
+pub(crate) const OTLP_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Tries of one OTLP request before it is dropped.
 pub(crate) const OTLP_TRIES_MAX: u32 = 5;
 /// Access-log bytes that wait for their sink.

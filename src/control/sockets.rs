@@ -46,6 +46,9 @@ pub(crate) struct Sockets {
     admin: Option<TcpListener>,
 }
 
+/// Copies of a listener's sockets, each with the number of its worker.
+type Shares = Vec<(usize, TcpListener)>;
+
 /// A worker's number, and what it has to take up.
 pub(crate) type ForWorker = (usize, Acceptor);
 
@@ -53,7 +56,8 @@ pub(crate) type ForWorker = (usize, Acceptor);
 pub(crate) struct Moves {
     /// The slot of each listener of the configuration.
     pub(crate) slots: Vec<usize>,
-    opened: Vec<(usize, Door)>,
+    /// With a copy of a socket for each worker.
+    opened: Vec<(usize, Door, Shares)>,
     closed: Vec<usize>,
 }
 
@@ -123,7 +127,9 @@ impl Sockets {
                 Some(slot) => slot,
                 None => {
                     let slot = self.free_slot(&moves);
-                    moves.opened.push((slot, self.open(listener, inherited)?));
+                    let door = self.open(listener, inherited)?;
+                    let shares = self.share_out(&door).map_err(|error| format!("a socket of `{}` cannot be copied: {error}", door.name))?;
+                    moves.opened.push((slot, door, shares));
                     slot
                 }
             };
@@ -134,8 +140,8 @@ impl Sockets {
         Ok(moves)
     }
 
-    /// Puts a plan in force and gives what each worker has to take up.
-    pub(crate) fn settle(&mut self, moves: Moves) -> io::Result<Vec<ForWorker>> {
+    /// Puts a plan in force and gives what each worker has to take up. Nothing here can fail.
+    pub(crate) fn settle(&mut self, moves: Moves) -> Vec<ForWorker> {
         for slot in moves.closed {
             let door = &mut self.doors[slot];
             door.is_open = false;
@@ -143,31 +149,28 @@ impl Sockets {
             self.tell(|| Order::Close(slot));
         }
         let mut acceptors = Vec::new();
-        for (slot, door) in moves.opened {
-            // As many as there are workers, and every socket at least once: each has a queue of its own in the kernel.
-            for turn in 0..self.workers.max(door.sockets.len()) {
-                let socket = door.sockets[turn % door.sockets.len()].try_clone()?;
-                acceptors.push((turn % self.workers, Acceptor { socket, slot, shared: Arc::clone(&door.shared) }));
-            }
+        for (slot, door, shares) in moves.opened {
+            let shared = Arc::clone(&door.shared);
+            let share = |(worker, socket)| (worker, Acceptor { socket, slot, shared: Arc::clone(&shared) });
+            acceptors.extend(shares.into_iter().map(share));
             match self.doors.get_mut(slot) {
                 Some(former) => *former = door,
                 None => self.doors.push(door),
             }
         }
-        Ok(acceptors)
+        acceptors
     }
 
     /// The same for workers that run already.
-    pub(crate) fn settle_running(&mut self, moves: Moves) -> io::Result<()> {
-        for (_, door) in &moves.opened {
+    pub(crate) fn settle_running(&mut self, moves: Moves) {
+        for (_, door, _) in &moves.opened {
             tracing::info!(listener = %door.name, address = %door.address, "listening");
         }
-        for (worker, acceptor) in self.settle(moves)? {
+        for (worker, acceptor) in self.settle(moves) {
             if self.orders[worker].try_send(Order::Open(acceptor)).is_err() {
                 tracing::error!(worker, "a worker takes no orders; it does not serve the new listener");
             }
         }
-        Ok(())
     }
 
     /// All sockets, with their names, for a successor. They stay open here as well.
@@ -199,9 +202,15 @@ impl Sockets {
 
     /// A slot whose last connection has ended, or a new one.
     fn free_slot(&self, moves: &Moves) -> usize {
-        let taken = |slot: usize| moves.opened.iter().any(|(other, _)| *other == slot);
+        let taken = |slot: usize| moves.opened.iter().any(|(other, ..)| *other == slot);
         let is_free = |slot: usize| self.doors.get(slot).is_none_or(|door| !door.is_open && door.shared.open.load(Ordering::Relaxed) == 0);
         (0..).find(|slot| is_free(*slot) && !taken(*slot)).unwrap_or_default()
+    }
+
+    /// As many as there are workers, and every socket at least once: each has a queue of its own in the kernel.
+    fn share_out(&self, door: &Door) -> io::Result<Shares> {
+        let turns = 0..self.workers.max(door.sockets.len());
+        turns.map(|turn| Ok((turn % self.workers, door.sockets[turn % door.sockets.len()].try_clone()?))).collect()
     }
 
     fn open(&self, listener: &Listener, inherited: &mut Inherited) -> Result<Door, String> {
@@ -209,8 +218,10 @@ impl Sockets {
         let unavailable = |error: io::Error| format!("the listener `{}` cannot listen on {bind_to}: {error}", listener.name.value);
         let mut sockets = inherited.take(&listener.name.value, bind_to);
         if sockets.is_empty() {
-            // Asked without SO_REUSEPORT first: another process that has the address must not share it with us unnoticed.
-            if bind_to.port() != 0 {
+            // Asked without SO_REUSEPORT first: another process that has the address must not share it with us unnoticed. A listener of
+            // ours with the same port would be in the way of that.
+            let ours = self.doors.iter().any(|door| door.is_open && door.address.port() == bind_to.port());
+            if bind_to.port() != 0 && !ours {
                 drop(bind::probe(bind_to).map_err(unavailable)?);
             }
             sockets = bind::bind(bind_to, self.workers).map_err(unavailable)?;

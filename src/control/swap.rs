@@ -153,7 +153,7 @@ impl Control {
         let (config, compiled) = source.load(&context)?;
         let mut sockets = Sockets::new(compiled.workers);
         let moves = sockets.plan(&config.listeners, inherited).map_err(Refused::Unavailable)?;
-        let acceptors = sockets.settle(moves).map_err(|error| Refused::Unavailable(format!("a socket cannot be shared out: {error}")))?;
+        let acceptors = sockets.settle(moves);
         let current = Current {
             config,
             routes: compiled.routes,
@@ -241,7 +241,7 @@ impl Control {
         let moves = sockets.plan(&config.listeners, &mut Inherited::none()).map_err(Refused::Unavailable)?;
         compiled.snapshot.listeners = by_slot(compiled.snapshot.listeners, &moves.slots, &self.published.load().listeners);
         self.published.store(Arc::new(compiled.snapshot));
-        sockets.settle_running(moves).map_err(|error| Refused::Unavailable(format!("a socket cannot be shared out: {error}")))?;
+        sockets.settle_running(moves);
         current.generation += 1;
         current.loaded_unix_nanos = self.clock.wall_offset() + self.clock.now().0;
         current.config = config;
@@ -274,3 +274,6 @@ fn needs_restart(current: &Current, config: &Config, telemetry: &TelemetrySettin
     ];
     changes.into_iter().filter(|(changed, _)| *changed).map(|(_, what)| what).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 use http_body::Frame;
 
-use super::fields::Fields;
+use super::fields::{Fields, Known};
 use super::http1::encode;
 use super::http1::framing::Framing;
 use super::http1::incoming::{Broken, Incoming};
@@ -150,7 +150,9 @@ impl Interim {
     pub(crate) fn relay(&self, status: StatusCode, headers: &Fields, context: &mut Context<'_>) {
         self.leg.with_output(|output| {
             encode::status_line(&mut output.encoded, Version::HTTP_11, status);
-            encode::fields(&mut output.encoded, headers, super::http1::hop::end_to_end(headers));
+            // An interim response has no body, whatever it says (RFC 9110, section 8.6).
+            let fields = super::http1::hop::end_to_end_without(headers, Known::ContentLength.bit());
+            encode::fields(&mut output.encoded, headers, fields);
             encode::end_of_head(&mut output.encoded);
         });
         // A client that is gone is noticed by whoever reads from it or sends the final response.

@@ -15,7 +15,6 @@ mod support;
 
 mod allocations;
 mod clients;
-mod compared;
 mod config;
 mod connections;
 mod data_path;
@@ -36,6 +35,9 @@ mod mount;
 mod routing;
 mod signals;
 mod streaming;
+mod strict;
+mod strict_requests;
+mod strict_responses;
 mod telemetry_faults;
 mod telemetry_faults2;
 mod telemetry_faults3;

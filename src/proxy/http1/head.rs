@@ -115,8 +115,8 @@ pub(crate) fn parse_request(head: Bytes, limits: &HeadLimits) -> Result<RequestH
         return Err(BadHead::TooManyFields);
     }
     let mut headers = Fields::of_head(head.clone(), parsed.headers);
-    let target = resolve_target(&head, path, &method, &mut headers)?;
     host::check(&headers, version)?;
+    let target = resolve_target(&head, path, &method, &mut headers)?;
     let framing = framing::of_request(&headers, version)?;
     let persistent = hop::is_persistent(&headers, version);
     let expects_continue = version == Version::HTTP_11

@@ -197,6 +197,10 @@ impl Call<'_> {
 
     fn take_head(&self, progress: &mut Progress<'_>, leg: &Leg) -> Result<Option<ResponseHead>, BadHead> {
         let head = leg.with_input(|input| {
+            // Only before a request are empty lines skipped (RFC 9112, section 2.2).
+            if input.starts_with(b"\r") {
+                return Err(BadHead::Malformed("an empty line stands where an answer begins"));
+            }
             let length = progress.scanner.find(input, RESPONSE_HEADER_BYTES_MAX)?;
             Ok::<_, BadHead>(length.map(|length| input.split_to(length).freeze()))
         })?;

@@ -92,7 +92,10 @@ impl Endpoint {
     /// A worker's gauge of its idle connections.
     pub(crate) fn idle_gauge(&self) -> Arc<AtomicU64> {
         let gauge = Arc::new(AtomicU64::new(0));
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&gauge));
+        let mut gauges = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of pools that are gone.
+        gauges.retain(|gauge| Arc::strong_count(gauge) > 1);
+        gauges.push(Arc::clone(&gauge));
         gauge
     }
 }

@@ -128,31 +128,4 @@ pub(crate) fn client_parts(record: &Record, index: usize) -> Parts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::clock::Tick;
-    use crate::base::ids::SpanId;
-
-    #[test]
-    fn a_full_ring_costs_records_but_counts_them_and_keeps_the_metrics() {
-        let (mut recorder, mut feed) = Recorder::new(Arc::new(Budget::new(100)));
-        let mut record = Record::empty();
-        record.status = 503;
-        record.ended = Tick(1000);
-        record.open_attempt(SpanId([1; 8]), Tick(0));
-        for _ in 0..RING_RECORDS_MAX + 10 {
-            recorder.submit(&record);
-        }
-        assert_eq!(feed.gauges.lost_records.load(Ordering::Relaxed), 10);
-        assert_eq!(feed.gauges.lost_spans.load(Ordering::Relaxed), 20);
-        let mut observed = 0;
-        while let Ok(series) = feed.arrivals.pop() {
-            let mut reading = super::super::series::Reading::default();
-            series.read_into(&mut reading);
-            if series.key.unpack().kind == Kind::Server {
-                observed += reading.count();
-            }
-        }
-        assert_eq!(observed as usize, RING_RECORDS_MAX + 10);
-    }
-}
+mod tests;

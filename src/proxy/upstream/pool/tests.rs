@@ -284,6 +284,10 @@ async fn borrow(world: Rc<World>, wish: Wish, stage: Rc<Cell<Stage>>) {
     for _ in 0..wish.hold {
         yield_now().await;
     }
+    if wish.hold == 0 {
+        // Longer than others are willing to wait.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
     pools.woken.set(world.clock.now());
     if wish.reusable {
         lease.mark_reusable();

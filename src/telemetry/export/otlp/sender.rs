@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use prost::Message;
 use tokio::sync::mpsc;
 
 use super::super::ledger::{Drop, Ledger, Signal};
 use super::{Protocol, Target};
-use crate::base::limits::{OTLP_QUEUE_BYTES_MAX, OTLP_TRIES_MAX};
+use crate::base::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_QUEUE_BYTES_MAX, OTLP_TRIES_MAX};
 
 /// Requests in the queue; their bytes are bounded by [`OTLP_QUEUE_BYTES_MAX`].
 const QUEUE_LEN_MAX: usize = 1024;
@@ -177,9 +177,9 @@ async fn grpc_fate(response: reqwest::Response) -> Fate {
     let http_status = response.status();
     let response: http::Response<reqwest::Body> = response.into();
     let in_head = grpc_status(response.headers());
-    let collected = match response.into_body().collect().await {
+    let collected = match Limited::new(response.into_body(), OTLP_ANSWER_BYTES_MAX).collect().await {
         Ok(collected) => collected,
-        Err(error) => return Fate::Failed(describe(&error), None),
+        Err(error) => return Fate::Failed(describe(&*error), None),
     };
     let status = in_head.or_else(|| collected.trailers().and_then(grpc_status));
     let message = collected.to_bytes();
@@ -200,7 +200,10 @@ fn grpc_status(headers: &http::HeaderMap) -> Option<(i32, String)> {
 async fn http_fate(response: reqwest::Response) -> Fate {
     let status = response.status();
     let pause = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-    let body = response.bytes().await.unwrap_or_default();
+    let response: http::Response<reqwest::Body> = response.into();
+    let body = Limited::new(response.into_body(), OTLP_ANSWER_BYTES_MAX).collect().await;
+    // The status alone says that it was taken.
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     match status.as_u16() {
         200..=299 => Fate::Taken { rejected: rejected_items(&body) },
         429 | 502 | 503 | 504 => Fate::Failed(format!("HTTP {status}"), pause),

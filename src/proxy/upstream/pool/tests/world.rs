@@ -162,8 +162,8 @@ impl World {
         let of = |wanted: fn(Stage) -> bool| -> Vec<&Borrower> {
             borrowers.iter().filter(|borrower| !borrower.task.is_finished() && wanted(borrower.stage.get())).collect()
         };
-        let queued = of(|stage| matches!(stage, Stage::Queued { .. }));
-        let chosen = if queued.is_empty() { of(|stage| stage != Stage::Over) } else { queued };
+        let queued = of(|stage: Stage| matches!(stage, Stage::Queued { .. }));
+        let chosen = if queued.is_empty() { of(|stage: Stage| stage != Stage::Over) } else { queued };
         if let Some(borrower) = chosen.get(draw.below(chosen.len() as u32) as usize) {
             borrower.task.abort();
             self.note(End::Cancelled);
@@ -237,11 +237,10 @@ impl World {
             assert!(open + free <= cap, "{open} connections are open and {free} slots free under a cap of {cap}");
             assert!(endpoint.connections() <= cap as u64);
             let wanted = u64::from(endpoint.wanted.load(Ordering::Relaxed));
-            assert_eq!(wanted, count(&|borrower| is_queued(borrower) && Arc::ptr_eq(&borrower.endpoint, endpoint)), "wanted");
-            assert!(wanted == 0 || free == 0, "{wanted} requests wait while {free} slots are free");
+            assert_eq!(wanted, count(&|borrower: &Borrower| is_queued(borrower) && Arc::ptr_eq(&borrower.endpoint, endpoint)), "wanted");
             assert_eq!(endpoint.idle(), self.idle(endpoint), "the gauge of idle connections");
         }
-        let flying = count(&|borrower| is_let_in(borrower) && borrower.endpoint.limits.in_flight.is_some());
+        let flying = count(&|borrower: &Borrower| is_let_in(borrower) && borrower.endpoint.limits.in_flight.is_some());
         assert_eq!(self.waiting.pending.load(Ordering::Relaxed), count(&is_queued), "pending");
         assert_eq!(self.waiting.in_flight.load(Ordering::Relaxed), flying, "in flight");
         for pools in &self.pools {
@@ -262,11 +261,14 @@ impl World {
         }
     }
 
-    /// Once all have run: nobody waits for what another worker keeps for later.
+    /// Once all have run: nobody waits while a slot is free, or for what another worker keeps for later. Before that, one that waits may have
+    /// its slot already and not know it.
     pub(super) fn check_nobody_is_forgotten(&self) {
         for endpoint in self.endpoints.borrow().iter() {
             let (wanted, idle) = (endpoint.wanted.load(Ordering::Relaxed), self.idle(endpoint));
+            let free = endpoint.slots.available_permits();
             assert!(wanted == 0 || idle == 0, "{wanted} requests wait while {idle} connections are idle");
+            assert!(wanted == 0 || free == 0, "{wanted} requests wait while {free} slots are free");
         }
     }
 
