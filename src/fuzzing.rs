@@ -57,16 +57,20 @@ fn request_head(bytes: &[u8]) -> Option<RequestHead> {
     parse_request(buffer.split_to(length).freeze(), &LIMITS).ok()
 }
 
-/// What our engine makes of a request: method, target and framing, or nothing where it refuses or waits. For comparison with others.
+/// The first request with its body: method, target and body, or nothing where it is refused or not whole. For comparison with others.
 #[must_use]
-pub fn read_request(bytes: &[u8]) -> Option<(String, String, Option<u64>, bool)> {
-    let head = request_head(bytes)?;
-    let length = match head.framing {
-        Framing::Length(length) => Some(length),
-        _ => None,
+pub fn read_whole_request(bytes: &[u8]) -> Option<(String, String, Vec<u8>)> {
+    let mut buffer = BytesMut::from(bytes);
+    let length = HeadScanner::default().find(&mut buffer, LIMITS.bytes).ok()??;
+    let head = parse_request(buffer.split_to(length).freeze(), &LIMITS).ok()?;
+    let body = match head.framing {
+        Framing::None => Vec::new(),
+        Framing::Length(length) => buffer.get(..usize::try_from(length).ok()?)?.to_vec(),
+        Framing::Chunked => chunked::decode_all(&buffer).ok()??.0,
+        Framing::UntilClose => return None,
     };
     let target = String::from_utf8_lossy(head.target.as_bytes()).into_owned();
-    Some((head.method.to_string(), target, length, head.framing == Framing::Chunked))
+    Some((head.method.to_string(), target, body))
 }
 
 /// `traceparent`, `tracestate` and `baggage`.

@@ -11,6 +11,8 @@
 //!
 //! As a library it offers [`Gateway`], and its [`Service`] for `axum::Router::fallback_service`.
 
+#![forbid(unsafe_code)]
+
 mod base;
 mod telemetry;
 mod proxy;

@@ -41,7 +41,10 @@ BROWSER = {
 SHAPES = {
     "small": (512, {}, {}),
     "headers": (512, BROWSER, {f"X-Origin-{n}": f"value-{n}-" + "v" * 24 for n in range(8)}),
+    "headers-10k": (512, {f"X-Client-{n}": "v" * 1000 for n in range(10)}, {}),
+    "chunked": (512, {}, {}),
     "large": (65_536, {}, {}),
+    "mebibyte": (1_048_576, {}, {}),
 }
 
 
@@ -180,11 +183,17 @@ def nginx(folder: Path, name: str, head: str, http: str) -> list:
 def origin_command(folder: Path, port: int, shape: str) -> list:
     """An nginx that answers all requests alike, from memory."""
     size, _, headers = SHAPES[shape]
-    pieces, rest = divmod(size, 512)
+    # In two steps, because nginx takes at most 4096 bytes in one word.
+    blocks, left = divmod(size, 32_768)
+    pieces, rest = divmod(left, 512)
     added = "".join(f'    add_header {name} "{value}";\n' for name, value in headers.items())
+    if shape == "chunked":
+        # A trailer needs chunks.
+        added += "    add_trailer X-Trailer end;\n"
     http = (
         f"  server {{\n    listen 127.0.0.1:{port} backlog=4096;\n{added}    default_type text/plain;\n"
-        f'    set $piece "{"x" * 512}";\n    return 200 "{"$piece" * pieces}{"x" * rest}";\n  }}\n'
+        f'    set $piece "{"x" * 512}";\n    set $block "{"$piece" * 64}";\n'
+        f'    return 200 "{"$block" * blocks}{"$piece" * pieces}{"x" * rest}";\n  }}\n'
     )
     return nginx(folder, "origin", "master_process off;\nworker_processes 1;", http)
 
