@@ -123,7 +123,7 @@ impl Gateway {
         let start = tracing::info_span!("gateway.start", workers);
         let _entered = start.enter();
         let admin_socket = admin_socket(config.admin.bind.value, &mut inherited)?;
-        drop(inherited);
+        inherited.give_up_rest();
         let no_copy = |error: io::Error| StartError::Io(format!("the admin plane's socket cannot be copied: {error}"));
         let admin = admin_socket.local_addr().map_err(no_copy)?;
         let admin_copy = admin_socket.try_clone().map_err(no_copy)?;

@@ -10,6 +10,8 @@ pub(crate) const HEADER_COUNT_MAX: usize = 256;
 pub(crate) const TRAILER_BYTES_MAX: usize = 8192;
 /// Bytes of one chunk-size line, extensions included.
 pub(crate) const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of all chunk extensions of one body.
+pub(crate) const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of the header section of an upstream response.
 pub(crate) const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Interim (1xx) responses accepted before the final one.
@@ -53,6 +55,8 @@ pub(crate) const RELOAD_ERRORS_MAX: usize = 100;
 /// How often the configuration's file is looked at, and how many looks it must have been the same for.
 pub(crate) const WATCH_EVERY: Duration = Duration::from_millis(150);
 pub(crate) const WATCH_QUIET_LOOKS: u32 = 3;
+/// Names of routes that telemetry knows over the life of the process; more of them share one.
+pub(crate) const LEGENDS_MAX: usize = 250_000;
 /// Routes of one configuration.
 pub(crate) const ROUTES_MAX: usize = 100_000;
 /// Bytes of a configuration file.

@@ -20,6 +20,10 @@ const FIRST_FD: i32 = 3;
 
 /// Starts a successor. It says in the log how it went.
 pub(super) fn start(gateway: &Gateway) {
+    if gateway.succeeded().load(Ordering::Relaxed) {
+        tracing::warn!("a successor is on its way already");
+        return;
+    }
     match spawn(gateway) {
         Ok(child) => {
             tracing::info!(pid = child.id(), "started a successor pid={}", child.id());

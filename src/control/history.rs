@@ -119,6 +119,16 @@ impl Diff {
         *self == Diff::default()
     }
 
+    /// How much of what differs: `routes +1 -0 ~2, telemetry`.
+    pub(crate) fn summary(&self) -> String {
+        let sections = [("listeners", &self.listeners), ("routes", &self.routes), ("upstreams", &self.upstreams)];
+        let counted = sections
+            .iter()
+            .filter(|(_, change)| **change != Change::default())
+            .map(|(name, change)| format!("{name} +{} -{} ~{}", change.added.len(), change.removed.len(), change.changed.len()));
+        counted.chain(self.other.iter().map(|name| (*name).to_owned())).collect::<Vec<_>>().join(", ")
+    }
+
     /// Keeps what is kept for long within bounds.
     fn shorten(&mut self) {
         for change in [&mut self.listeners, &mut self.routes, &mut self.upstreams] {
@@ -166,6 +176,7 @@ mod tests {
             (&["d".to_owned()][..], &["b".to_owned()][..], &["c".to_owned()][..])
         );
         assert!(Diff::between(&old, &old).is_empty() && !diff.is_empty());
+        assert_eq!(diff.summary(), "routes +1 -1 ~1");
     }
 
     #[test]

@@ -136,7 +136,7 @@ async fn serve_admin(socket: TcpListener, admin: Admin) {
 async fn watch_file(watch: Option<Watch>, admin: Admin) {
     let Some(mut watch) = watch else { return };
     loop {
-        watch.changed().await;
+        watch.changed(|| admin.control.file_read()).await;
         let wanted = admin.control.current().config.runtime.watch;
         if wanted {
             // It says itself how it went.

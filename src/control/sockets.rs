@@ -18,7 +18,7 @@ use crate::proxy::listener::{Acceptor, Order, Shared, bind};
 
 /// Separates names in LISTEN_FDNAMES.
 const NAME_SEPARATOR: char = ':';
-/// What the admin plane's socket is called among those that are handed over. No listener is, because of its `:`.
+/// What the admin plane's socket is called among those that are handed over. A listener must not be called so.
 pub(crate) const ADMIN_NAME: &str = "pellucid-admin";
 
 /// Sockets that came with the process: systemd's LISTEN_FDS, or those of a predecessor.
@@ -85,18 +85,32 @@ impl Inherited {
 
     /// The sockets of one listener: those of its name, else those of its address.
     fn take(&mut self, name: &str, address: SocketAddr) -> Vec<TcpListener> {
-        let named = self.sockets.iter().any(|(given, _)| given.as_deref() == Some(&plain(name)));
-        let fits = |(given, socket): &mut (Option<String>, TcpListener)| match named {
-            true => given.as_deref() == Some(&plain(name)),
-            false => address.port() != 0 && socket.local_addr().is_ok_and(|bound| bound == address),
+        let is_named = |given: &Option<String>| given.as_deref() == Some(&plain(name));
+        let by_name = self.sockets.iter().any(|(given, _)| is_named(given));
+        let fits = |(given, socket): &mut (Option<String>, TcpListener)| match by_name {
+            true => is_named(given),
+            false => socket.local_addr().is_ok_and(|bound| serves(bound, address)),
         };
         self.sockets.extract_if(.., fits).map(|(_, socket)| socket).collect()
+    }
+
+    /// Closes what nobody took, and says so: whoever passed it expects that it is served.
+    pub(crate) fn give_up_rest(self) {
+        for (name, socket) in self.sockets {
+            tracing::warn!(?name, address = ?socket.local_addr().ok(), "an inherited socket belongs to no listener and is closed");
+        }
     }
 
     /// The admin plane's socket.
     pub(crate) fn take_admin(&mut self, address: SocketAddr) -> Option<TcpListener> {
         self.take(ADMIN_NAME, address).pop()
     }
+}
+
+/// A socket that is bound to `bound` takes what one of `wanted` would: service managers bind `[::]` where a port alone is named.
+fn serves(bound: SocketAddr, wanted: SocketAddr) -> bool {
+    let everywhere = bound.ip().is_unspecified() && wanted.ip().is_unspecified();
+    wanted.port() != 0 && bound.port() == wanted.port() && (bound.ip() == wanted.ip() || everywhere)
 }
 
 fn plain(name: &str) -> String {

@@ -15,6 +15,7 @@ use super::config::problem::Problems;
 use super::config::schema::Config;
 use super::history::{Diff, History, Outcome, Reload, Trigger};
 use super::sockets::{ForWorker, Inherited, Sockets};
+use super::watch::{Stamp, stamp_of};
 use crate::base::clock::{self, Clock};
 use crate::base::limits::CONFIG_BYTES_MAX;
 use crate::proxy::snapshot::{ListenerPolicy, Snapshot};
@@ -51,6 +52,8 @@ pub(crate) struct Control {
     history: Mutex<History>,
     /// One reload at a time.
     turn: Mutex<()>,
+    /// The state of the file that the last one found.
+    file_read: Mutex<Option<Stamp>>,
 }
 
 /// What a reload did.
@@ -174,6 +177,7 @@ impl Control {
             sockets: Mutex::new(sockets),
             history: Mutex::default(),
             turn: Mutex::default(),
+            file_read: Mutex::default(),
         };
         Ok((Arc::new(control), acceptors))
     }
@@ -184,6 +188,11 @@ impl Control {
 
     pub(crate) fn sockets(&self) -> MutexGuard<'_, Sockets> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of the file that the last reload found; none before the first.
+    pub(crate) fn file_read(&self) -> Option<Stamp> {
+        *self.file_read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last reloads, the newest first.
@@ -198,9 +207,10 @@ impl Control {
     }
 
     /// Reads the source again and puts it in force, or says why not. Either way it is counted, logged and remembered. Blocks.
-    #[tracing::instrument(skip_all, name = "config.reload", fields(trigger = trigger.label(), outcome, generation))]
+    #[tracing::instrument(skip_all, name = "config.reload", fields(trigger = trigger.label(), outcome, generation, changes, errors))]
     pub(crate) fn reload(&self, trigger: Trigger) -> Result<Applied, Refused> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        *self.file_read.lock().unwrap_or_else(PoisonError::into_inner) = self.source.path().and_then(|path| stamp_of(&path));
         let began = self.clock.now();
         let result = self.try_reload();
         let (outcome, generation, diff, errors) = match &result {
@@ -210,12 +220,13 @@ impl Control {
         };
         let duration_ms = self.clock.now().since(began) as f64 / 1e6;
         let span = tracing::Span::current();
-        span.record("outcome", outcome.label()).record("generation", generation);
+        let changes = diff.summary();
+        span.record("outcome", outcome.label()).record("generation", generation).record("changes", &changes).record("errors", errors.len());
         for line in &errors {
             tracing::error!(mistake = %line, "the configuration was refused; the old one stays in force");
         }
         if errors.is_empty() {
-            tracing::info!(generation, source = %self.source.name(), outcome = outcome.label(), duration_ms, "the configuration was reloaded");
+            tracing::info!(generation, source = %self.source.name(), outcome = outcome.label(), changes, duration_ms, "the configuration was reloaded");
         }
         self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
         let at = clock::rfc3339(self.clock.wall_offset() + self.clock.now().0);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::limits::{WATCH_EVERY, WATCH_QUIET_LOOKS};
 
 /// What tells one state of a file from another.
-type Stamp = (u64, u64, i64, i64, i64, u64);
+pub(crate) type Stamp = (u64, u64, i64, i64, i64, u64);
 
 /// What has been seen of a file.
 pub(crate) struct Watch {
@@ -26,10 +26,11 @@ impl Watch {
         Watch { path, settled, seen: settled, quiet_looks: 0 }
     }
 
-    /// Waits for the next change.
-    pub(crate) async fn changed(&mut self) {
+    /// Waits for the next change. `read` says which state of the file was read last, whoever asked for it.
+    pub(crate) async fn changed(&mut self, read: impl Fn() -> Option<Stamp>) {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
+            self.settled = read().or(self.settled);
             if self.look(stamp_of(&self.path)) {
                 return;
             }
@@ -56,7 +57,8 @@ impl Watch {
     }
 }
 
-fn stamp_of(path: &Path) -> Option<Stamp> {
+/// The state of a file; none where it is not there.
+pub(crate) fn stamp_of(path: &Path) -> Option<Stamp> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino(), found.mtime(), found.mtime_nsec(), found.ctime_nsec(), found.len()))
 }

@@ -17,7 +17,7 @@ use super::filter::Verdict;
 use super::http1::hop;
 use super::http1::incoming::{Broken, Incoming};
 use super::message::{Body, Request, Response};
-use super::resilience::Next;
+use super::resilience::{Next, Outcome};
 use super::response;
 use super::snapshot::{Route, Upstream};
 use super::upstream::Failure;
@@ -42,6 +42,14 @@ pub(crate) struct Outbound {
     pub(crate) exchange: Box<Exchange>,
     /// When the body began to stall; never while it flows.
     progress_at: Tick,
+}
+
+/// What the next attempt is told of the one before.
+#[derive(Default)]
+struct Former {
+    endpoint: Option<usize>,
+    /// It met a connection that had been closed: the next one takes a new one.
+    was_stale: bool,
 }
 
 /// Why an answer broke off.
@@ -82,10 +90,11 @@ impl Pipeline {
             request.upgrade = hop::wanted_upgrade(&request.headers, &route.upgrades);
         }
         let mut tries = route.retry.begin(&request.method);
-        let mut avoid = None;
+        let mut former = Former::default();
         loop {
-            let attempt = self.attempt(exchange, upstream, &mut avoid, request).await;
+            let attempt = self.attempt(exchange, upstream, &mut former, request).await;
             let Err(error) = attempt else { return finish_response(route, attempt) };
+            former.was_stale = error.outcome() == Outcome::Stale;
             if tries.next(error.outcome()) == Next::Settle {
                 return Err(error);
             }
@@ -97,15 +106,15 @@ impl Pipeline {
         &self,
         exchange: &mut Exchange,
         upstream: usize,
-        avoid: &mut Option<usize>,
+        former: &mut Former,
         request: &mut Request,
     ) -> Result<Response, ProxyError> {
         let plan = Rc::clone(&exchange.plan);
         let chosen = &plan.snapshot.upstreams[upstream];
-        let index = plan.cursors.borrow_mut()[upstream].pick(&chosen.weights, *avoid)?;
-        *avoid = Some(index);
+        let index = plan.cursors.borrow_mut()[upstream].pick(&chosen.weights, former.endpoint)?;
+        former.endpoint = Some(index);
         let endpoint = &chosen.endpoints[index];
-        let result = self.send(exchange, chosen, endpoint, request).await;
+        let result = self.send(exchange, chosen, endpoint, request, former.was_stale).await;
         if let Err(failure) = &result {
             let ended = self.worker.clock.now();
             let attempt = exchange.record().last_attempt().expect("opened by `send`");
@@ -121,13 +130,17 @@ impl Pipeline {
         upstream: &Upstream,
         endpoint: &std::sync::Arc<Endpoint>,
         request: &mut Request,
+        fresh: bool,
     ) -> Result<Response, Failure> {
         let traceparent = exchange.open_attempt().encode();
         let deadline = exchange.deadline;
         let (record, alarm) = exchange.record_and_alarm();
         let attempt = record.last_attempt().expect("opened above");
         attempt.endpoint = endpoint.id;
-        let lease = self.worker.pools.lease(endpoint, alarm, attempt, deadline).await?;
+        let lease = self.worker.pools.lease(endpoint, alarm, attempt, deadline, fresh).await?;
+        if !lease.is_reused() && lease.leg().has_spoken() {
+            return Err(Failure::Malformed("the upstream spoke before it was asked"));
+        }
         attempt.reused = lease.is_reused();
         let leg = Rc::clone(lease.leg());
         let onward = Onward {

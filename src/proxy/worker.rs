@@ -3,13 +3,16 @@
 //! In: the published snapshot. Out: everything an exchange needs, without a lock and without another core. All of it is used by
 //! one thread only, so plain cells suffice. Not here: what is done with it (`pipeline`), and starting threads (`gateway`).
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use super::balance::RoundRobin;
 use super::drain::{Drain, Step};
@@ -19,7 +22,7 @@ use super::upstream::pool::Pools;
 use crate::base::alarm::Alarm;
 use crate::base::clock::Clock;
 use crate::base::draw::Draw;
-use crate::base::ids::TraceId;
+use crate::base::ids::{TraceId, hex_text};
 use crate::base::limits::SPARE_RECORDS_MAX;
 use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::Record;
@@ -119,17 +122,32 @@ impl Worker {
         self.date.get()
     }
 
-    /// Runs a task and tells its stopwatch when it works and when it waits.
-    pub(crate) async fn timed<F: Future + ?Sized>(&self, mut task: Pin<Box<F>>, watch: &Stopwatch) -> F::Output {
+    /// Runs a task and tells its stopwatch when it works and when it waits. None where the task broke down, which is logged.
+    pub(crate) async fn timed<F: Future + ?Sized>(&self, mut task: Pin<Box<F>>, watch: &Stopwatch) -> Option<F::Output> {
         poll_fn(|context| {
             let now = self.clock.now();
             self.pools.woken.set(now);
             watch.resume(now);
-            let polled = task.as_mut().poll(context);
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
             watch.pause(&self.clock);
-            polled
+            match polled {
+                Ok(polled) => polled.map(Some),
+                Err(panic) => {
+                    self.lament(&*panic);
+                    Poll::Ready(None)
+                }
+            }
         })
         .await
+    }
+
+    /// Says which trace a panic belongs to. The exchange has closed its record as it unwound.
+    pub(crate) fn lament(&self, panic: &(dyn Any + Send)) -> Option<TraceId> {
+        let trace_id = self.broke_down.take();
+        let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
+        let trace = trace_id.map_or_else(String::new, |trace_id| hex_text(&trace_id.hex()).to_owned());
+        tracing::error!(trace_id = %trace, panic = why, "a request broke down; its worker goes on");
+        trace_id
     }
 
     /// A listener opens, perhaps where another one closed.

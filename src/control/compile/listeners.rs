@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use crate::control::config::problem::{Mark, Problems};
 use crate::control::config::schema::{self, Config, TraceContext};
 use crate::control::config::telemetry::{Propagation, Propagator};
+use crate::control::sockets::ADMIN_NAME;
 use crate::proxy::http1::head::HeadLimits;
 use crate::proxy::snapshot::{ListenerLimits, ListenerPolicy, Network, TracePolicy};
 use crate::proxy::upstream::head::ForwardedPolicy;
@@ -20,6 +21,9 @@ pub(super) fn compile(config: &Config, problems: &mut Problems) -> Vec<ListenerP
     super::unique(config.listeners.iter().map(|listener| (listener.name.value.as_str(), listener.name.mark)), "listener", problems);
     if config.listeners.is_empty() {
         problems.add(Mark { line: 1, column: 1 }, "found no listener, expected at least one in `listeners`");
+    }
+    for listener in config.listeners.iter().filter(|listener| listener.name.value == ADMIN_NAME) {
+        problems.add(listener.name.mark, format!("found the name `{ADMIN_NAME}`, which is the admin plane's, expected another"));
     }
     let mut bound: Vec<(SocketAddr, &str)> = Vec::new();
     for listener in &config.listeners {

@@ -89,7 +89,7 @@ section! {
         body_bytes: Option<Size> = None,
         /// Requests on one connection; the last answer closes it. Default: no cap.
         requests_per_connection: Option<Count<1, 1_000_000_000>> = None,
-        /// From a request's first byte to the end of its head.
+        /// From a request's first byte to the end of its head; also from a connection's start to its first byte.
         header_timeout: Span = seconds(10),
         /// Between two pieces of a request's body.
         body_timeout: Span = seconds(60),
@@ -98,7 +98,7 @@ section! {
         /// Between two requests.
         idle_timeout: Span = seconds(75),
         /// A client that closes its sending side while it waits is served for this long.
-        half_close_timeout: Span = seconds(1),
+        half_close_timeout: Span = seconds(2),
         /// A tunnel (an upgraded connection) in which nothing moves is closed after this long.
         upgrade_idle_timeout: Span = seconds(300),
     }
@@ -193,7 +193,7 @@ section! {
         host: Placed<String> = Placed { value: "preserve".to_owned(), mark: Default::default() },
         /// Name resolution and handshake.
         connect_timeout: Span = seconds(1),
-        /// From a request's last byte to the answer's first.
+        /// From a request's last byte to the end of the answer's head.
         first_byte_timeout: Span = seconds(60),
         /// Between two pieces of an answer's body.
         body_timeout: Span = seconds(60),

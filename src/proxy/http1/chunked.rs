@@ -8,11 +8,19 @@ use http::HeaderMap;
 
 use super::decoder::{BadBody, Decoded};
 use super::head::{HeadScanner, parse_trailers};
-use crate::base::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
+use crate::base::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
+
+/// A body that is being decoded.
+#[derive(Debug)]
+pub(crate) struct Chunked {
+    at: At,
+    /// Bytes of extensions so far: a body of little data must not carry much beside it without end.
+    extensions: usize,
+}
 
 /// Where in the coding the next byte stands.
 #[derive(Debug)]
-pub(crate) enum Chunked {
+enum At {
     Size,
     Data(u64),
     DataEnd,
@@ -20,27 +28,31 @@ pub(crate) enum Chunked {
 }
 
 impl Chunked {
+    pub(crate) fn new() -> Self {
+        Chunked { at: At::Size, extensions: 0 }
+    }
+
     /// Takes what it can from `buffer`. After [`Decoded::Trailers`] or [`Decoded::End`] the body is over.
     pub(crate) fn decode(&mut self, buffer: &mut BytesMut) -> Result<Decoded, BadBody> {
         loop {
-            match self {
-                Chunked::Size => match take_size(buffer)? {
+            match &mut self.at {
+                At::Size => match take_size(buffer, &mut self.extensions)? {
                     None => return Ok(Decoded::More),
-                    Some(0) => *self = Chunked::Trailers(HeadScanner::default()),
-                    Some(size) => *self = Chunked::Data(size),
+                    Some(0) => self.at = At::Trailers(HeadScanner::default()),
+                    Some(size) => self.at = At::Data(size),
                 },
-                Chunked::Data(left) => {
+                At::Data(left) => {
                     if buffer.is_empty() {
                         return Ok(Decoded::More);
                     }
                     let taken = buffer.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= taken as u64;
                     if *left == 0 {
-                        *self = Chunked::DataEnd;
+                        self.at = At::DataEnd;
                     }
                     return Ok(Decoded::Data(buffer.split_to(taken).freeze()));
                 }
-                Chunked::DataEnd => {
+                At::DataEnd => {
                     if buffer.len() < 2 {
                         return if b"\r\n".starts_with(buffer) {
                             Ok(Decoded::More)
@@ -52,15 +64,15 @@ impl Chunked {
                         return Err(BadBody("a chunk is longer than its size"));
                     }
                     buffer.advance(2);
-                    *self = Chunked::Size;
+                    self.at = At::Size;
                 }
-                Chunked::Trailers(scanner) => return take_trailers(scanner, buffer),
+                At::Trailers(scanner) => return take_trailers(scanner, buffer),
             }
         }
     }
 }
 
-fn take_size(buffer: &mut BytesMut) -> Result<Option<u64>, BadBody> {
+fn take_size(buffer: &mut BytesMut, extensions: &mut usize) -> Result<Option<u64>, BadBody> {
     let window = &buffer[..buffer.len().min(CHUNK_LINE_BYTES_MAX)];
     let Some(newline) = memchr::memchr(b'\n', window) else {
         let too_long = buffer.len() >= CHUNK_LINE_BYTES_MAX;
@@ -77,6 +89,10 @@ fn take_size(buffer: &mut BytesMut) -> Result<Option<u64>, BadBody> {
     };
     if digits == 0 || digits > 15 || !extension_fits {
         return Err(BadBody("a chunk size is no hexadecimal number of at most 15 digits"));
+    }
+    *extensions += line.len() - digits;
+    if *extensions > CHUNK_EXTENSION_BYTES_MAX {
+        return Err(BadBody("the chunk extensions are too long together"));
     }
     let size = line[..digits].iter().fold(0, |total, digit| total << 4 | u64::from(hex_value(*digit)));
     buffer.advance(newline + 1);
@@ -136,7 +152,7 @@ fn allowed(mut trailers: HeaderMap) -> HeaderMap {
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn decode_all(coded: &[u8]) -> Result<Option<(Vec<u8>, bytes::Bytes)>, BadBody> {
     let mut buffer = BytesMut::from(coded);
-    let (mut state, mut data) = (Chunked::Size, Vec::new());
+    let (mut state, mut data) = (Chunked::new(), Vec::new());
     loop {
         match state.decode(&mut buffer)? {
             Decoded::Data(bytes) => data.extend_from_slice(&bytes),
@@ -154,7 +170,7 @@ mod tests {
     fn a_body_is_the_same_however_it_is_cut() {
         let coded = b"5\r\nhello\r\n6;a=\"b\"\r\n world\r\n0\r\nx-sum: 1\r\n\r\nNEXT";
         for step in 1..coded.len() {
-            let (mut buffer, mut state, mut data, mut over) = (BytesMut::new(), Chunked::Size, Vec::new(), false);
+            let (mut buffer, mut state, mut data, mut over) = (BytesMut::new(), Chunked::new(), Vec::new(), false);
             for piece in coded.chunks(step) {
                 buffer.extend_from_slice(piece);
                 while !over {
@@ -197,12 +213,14 @@ mod tests {
         }
         let long = format!("1;{}\r\na\r\n0\r\n\r\n", "e".repeat(CHUNK_LINE_BYTES_MAX));
         assert!(decode_all(long.as_bytes()).is_err());
+        let many = format!("{}0\r\n\r\n", format!("1;{}\r\na\r\n", "e".repeat(200)).repeat(CHUNK_EXTENSION_BYTES_MAX / 200 + 1));
+        assert!(decode_all(many.as_bytes()).is_err());
     }
 
     #[test]
     fn trailers_that_frame_or_route_are_left_out() {
         let mut buffer = BytesMut::from("0\r\ncontent-length: 5\r\nhost: y\r\ngrpc-status: 0\r\n\r\n");
-        match Chunked::Size.decode(&mut buffer).unwrap() {
+        match Chunked::new().decode(&mut buffer).unwrap() {
             Decoded::Trailers(trailers) => {
                 assert_eq!(trailers.len(), 1);
                 assert_eq!(trailers["grpc-status"], "0");

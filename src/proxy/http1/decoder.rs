@@ -37,7 +37,7 @@ impl Decoder {
         match framing {
             Framing::None | Framing::Length(0) => Decoder::Done,
             Framing::Length(length) => Decoder::Length(length),
-            Framing::Chunked => Decoder::Chunked(Chunked::Size),
+            Framing::Chunked => Decoder::Chunked(Chunked::new()),
             Framing::UntilClose => Decoder::UntilClose,
         }
     }

@@ -91,7 +91,12 @@ impl HeadScanner {
             }
         }
         self.checked = if buffer.as_ref() == b"\r" { 0 } else { buffer.len() };
-        if buffer.len() > head_bytes { Err(BadHead::TooLarge) } else { Ok(None) }
+        match (buffer.len() > head_bytes, self.line_start) {
+            (false, _) => Ok(None),
+            // The start line alone is longer than the whole head may be.
+            (true, 0) => Err(BadHead::TargetTooLong),
+            (true, _) => Err(BadHead::TooLarge),
+        }
     }
 }
 

@@ -247,9 +247,13 @@ impl Leg {
 
     /// Whether an idle connection still is what it was: nothing to read, not closed. Asks the kernel only if the poller saw something.
     pub(crate) fn is_quiet(&self) -> bool {
-        let mut byte = [0];
-        let answer = self.stream.borrow().try_read(&mut byte);
+        let answer = self.stream.borrow().try_read(&mut [0]);
         !self.has_input() && matches!(answer, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Something came that nobody asked for. It is lost: the connection is of no use any more.
+    pub(crate) fn has_spoken(&self) -> bool {
+        matches!(self.stream.borrow().try_read(&mut [0]), Ok(count) if count > 0)
     }
 
     /// Makes the close of this connection a reset, so that the peer learns that a message is incomplete.

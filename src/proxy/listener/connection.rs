@@ -16,7 +16,7 @@ use super::client::ClientWatch;
 use super::tunnel::Tunnel;
 use crate::base::alarm::Alarm;
 use crate::base::clock::Tick;
-use crate::base::ids::{TraceId, hex_text};
+use crate::base::ids::TraceId;
 use crate::base::limits::{BODY_SWALLOW_BYTES_MAX, LINGER_TIMEOUT, PARK_AFTER, READ_SMALL_BYTES};
 use crate::proxy::drain::Step;
 use crate::proxy::error::ProxyError;
@@ -90,7 +90,7 @@ impl Connection {
             let worker = Rc::clone(self.worker());
             // Boxed, so that a parked connection does not keep the size of an active one.
             let active: Pin<Box<dyn Future<Output = Next>>> = Box::pin(self.serve());
-            if worker.timed(active, &watch).await != Next::Park {
+            if worker.timed(active, &watch).await != Some(Next::Park) {
                 return;
             }
         }
@@ -280,10 +280,7 @@ impl Connection {
     /// Handling broke down, and its record was closed as it unwound. The client hears of it if nothing was sent yet; the connection ends.
     async fn apologise(&mut self, asked: &Asked, panic: &(dyn std::any::Any + Send)) -> Next {
         let worker = self.worker();
-        let trace_id = worker.broke_down.take();
-        let why = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
-        let trace = trace_id.map_or_else(String::new, |trace_id| hex_text(&trace_id.hex()).to_owned());
-        tracing::error!(trace_id = %trace, panic = why, "a request broke down; its worker goes on");
+        let trace_id = worker.lament(panic);
         let answer = of_fault(INTERNAL, trace_id.unwrap_or(TraceId([0; 16])));
         let date = worker.date();
         let wire = Wire { version: asked.version, method: &asked.method, persistent: false, date: &date, trace_id };

@@ -88,17 +88,18 @@ where
             let sent = worker.send(Job { head, body, client, answer }).await;
             Ok(match (sent, wait.await) {
                 (Ok(()), Ok(response)) => response,
-                _ => unavailable(),
+                (Ok(()), Err(_)) => bare(StatusCode::INTERNAL_SERVER_ERROR),
+                (Err(_), _) => bare(StatusCode::SERVICE_UNAVAILABLE),
             })
         })
     }
 }
 
-/// The worker is gone: the gateway has stopped.
-fn unavailable() -> http::Response<MountedBody> {
+/// An answer where no worker gives one: it broke down over the request (500), or the gateway has stopped (503).
+fn bare(status: StatusCode) -> http::Response<MountedBody> {
     let (_, frames) = mpsc::channel(1);
     let mut response = http::Response::new(MountedBody { frames, length: Some(0), ended: true });
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    *response.status_mut() = status;
     response
 }
 
@@ -155,7 +156,8 @@ pub(crate) async fn serve(pipeline: Rc<Pipeline>, job: Job) {
     let watch = Rc::new(Stopwatch::default());
     let worker = Rc::clone(&pipeline.worker);
     let work = Box::pin(exchange(pipeline, job, Rc::clone(&watch)));
-    worker.timed(work, &watch).await;
+    // If it broke down, the caller's end of the answer says so.
+    let _ = worker.timed(work, &watch).await;
 }
 
 async fn exchange(pipeline: Rc<Pipeline>, job: Job, watch: Rc<Stopwatch>) {

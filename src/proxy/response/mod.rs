@@ -69,7 +69,7 @@ impl Wire<'_> {
     pub(crate) fn write_head(&self, out: &mut Vec<u8>, status: StatusCode, headers: &Fields, framing: Framing) {
         encode::status_line(out, self.version, status);
         let switches = status == StatusCode::SWITCHING_PROTOCOLS;
-        let keeps_length = framing == Framing::None && status != StatusCode::NO_CONTENT;
+        let keeps_length = framing == Framing::None && status != StatusCode::NO_CONTENT && !status.is_informational();
         let length = if keeps_length { 0 } else { Known::ContentLength.bit() };
         let trace_id = if self.trace_id.is_some() { Known::TraceId.bit() } else { 0 };
         encode::fields(out, headers, hop::end_to_end_without(headers, length | trace_id));

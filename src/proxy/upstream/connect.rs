@@ -33,7 +33,7 @@ pub(super) async fn connect(
                 Ok(Ok(found)) => Addresses::Many(found.collect()),
                 Ok(Err(error)) => return Err(Failure::Dns(error)),
                 Err(_late) if deadline == latest => return Err(Failure::ExchangeTimeout),
-                Err(_late) => return Err(Failure::Dns(io::ErrorKind::TimedOut.into())),
+                Err(_late) => return Err(Failure::ConnectTimeout),
             }
         }
     };

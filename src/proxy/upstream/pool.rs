@@ -103,16 +103,20 @@ impl Pools {
         Rc::new(Pools { woken: Cell::new(clock.now()), clock, buffers, pools: RefCell::default(), neighbours })
     }
 
-    /// A connection to `endpoint`, by `latest` at the latest: queueing and connecting may take the connect timeout each.
+    /// A connection to `endpoint`, by `latest` at the latest: queueing and connecting may take the connect timeout each. A `fresh` one has not
+    /// served before, unless it comes straight from another request.
     pub(crate) async fn lease(
         self: &Rc<Self>,
         endpoint: &Arc<Endpoint>,
         alarm: &mut Alarm,
         attempt: &mut Attempt,
         latest: Tick,
+        fresh: bool,
     ) -> Result<Lease, Failure> {
         let flight = Flight::enter(endpoint)?;
-        if let Some(connection) = self.take_idle(endpoint) {
+        if fresh {
+            self.forget_idle(endpoint);
+        } else if let Some(connection) = self.take_idle(endpoint) {
             return Ok(self.lend(endpoint, connection, true, flight));
         }
         let slot = match Arc::clone(&endpoint.slots).try_acquire_owned() {
@@ -180,6 +184,14 @@ impl Pools {
         }
         pool.set_gauge();
         None
+    }
+
+    /// Closes the idle connections to an endpoint that has just closed one: the others were closed with it, or would have to be tried.
+    fn forget_idle(&self, endpoint: &Arc<Endpoint>) {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pool_of(&mut pools, endpoint);
+        pool.idle.clear();
+        pool.set_gauge();
     }
 
     fn give_back(&self, endpoint: &Arc<Endpoint>, connection: Connection) {

@@ -73,7 +73,10 @@ impl Recorder {
         };
         if !pushed {
             raise(&self.gauges.lost_records);
-            let wanted = record.flags.sampled || record.status >= 500 || record.attempt_count > 1;
+            let wanted = record.flags.sampled
+                || record.status >= 500
+                || record.attempt_count > 1
+                || record.reason.is_some_and(|_| record.status != 404);
             let spans = if wanted { record.span_count() } else { 0 };
             let lost = &self.gauges.lost_spans;
             lost.store(lost.load(Ordering::Relaxed) + spans, Ordering::Relaxed);

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::base::limits::LEGENDS_MAX;
 use crate::telemetry::record::names;
 use crate::telemetry::record::wire;
 
@@ -67,13 +68,17 @@ impl Legends {
     /// The id of the route of this name and path pattern.
     pub(crate) fn route(&self, name: &str, template: &str) -> RouteId {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        let key = (name.to_owned(), template.to_owned());
-        if let Some(id) = inner.route_ids.get(&key) {
+        if let Some(id) = inner.route_ids.get(&(name.to_owned(), template.to_owned())) {
             return *id;
         }
+        let full = inner.routes.len() >= LEGENDS_MAX;
+        if full && let Some(id) = inner.route_ids.get(&(names::FOLDED.to_owned(), String::new())) {
+            return *id;
+        }
+        let (name, template) = if full { (names::FOLDED, "") } else { (name, template) };
         let id = RouteId(inner.routes.len() as u32);
         inner.routes.push(Arc::new(RouteLegend::new(name, template)));
-        inner.route_ids.insert(key, id);
+        inner.route_ids.insert((name.to_owned(), template.to_owned()), id);
         id
     }
 

@@ -147,7 +147,7 @@ metrics! {
     QUEUED: "pellucid_telemetry_queued", "pellucid.telemetry.queued", "{item}",
         "Items that are on their way to their sink.";
     CONFIG_GENERATION: "pellucid_config_generation", "pellucid.config.generation", "{generation}",
-        "Generation of the configuration in force; it grows by one a reload.";
+        "Generation of the configuration in force; it grows by one with each reload that changes something.";
     CONFIG_RELOADS: "pellucid_config_reloads_total", "pellucid.config.reloads", "{reload}",
         "Configuration reloads, by outcome.";
     CONFIG_LOADED: "pellucid_config_loaded_timestamp_seconds", "pellucid.config.loaded_timestamp", "s",

@@ -73,7 +73,7 @@ async fn schedule(seed: u64, closed_port: u16) -> Tally {
         if draw.below(4) == 0 {
             world.settle().await;
             world.check(&borrowers);
-            world.check_nobody_is_forgotten();
+            world.check_nobody_is_forgotten().await;
         }
     }
     for borrower in borrowers {
@@ -186,6 +186,8 @@ struct Wish {
     latest: Tick,
     hold: u32,
     reusable: bool,
+    /// Wants a connection that was not idle.
+    fresh: bool,
 }
 
 /// What the requests of an endpoint have taken of its bounds.
@@ -262,7 +264,7 @@ async fn borrow(world: Rc<World>, wish: Wish, stage: Rc<Cell<Stage>>) {
     let mut alarm = Alarm::new(world.clock.clone());
     let mut attempt = *Record::empty().open_attempt(SpanId([1; 8]), began);
     let leased = {
-        let mut leasing = pin!(pools.lease(&wish.endpoint, &mut alarm, &mut attempt, wish.latest));
+        let mut leasing = pin!(pools.lease(&wish.endpoint, &mut alarm, &mut attempt, wish.latest, wish.fresh));
         poll_fn(|context| {
             pools.woken.set(world.clock.now());
             let before = Load::of(&wish.endpoint);

@@ -6,6 +6,7 @@
 pub(crate) mod resource;
 pub(crate) mod spans;
 pub(crate) mod points;
+mod message;
 pub(crate) mod sender;
 
 use std::time::Duration;

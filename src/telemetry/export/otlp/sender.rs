@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Limited};
 use prost::Message;
 use tokio::sync::mpsc;
 
 use super::super::ledger::{Drop, Ledger, Signal};
+use super::message::ExportBody;
 use super::{Protocol, Target};
 use crate::base::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_QUEUE_BYTES_MAX, OTLP_TRIES_MAX};
 
@@ -123,24 +123,20 @@ impl Sender {
     }
 
     /// The body of the HTTP request: gzip if wanted, and the length prefix of gRPC.
-    fn pack(&self, bytes: Vec<u8>) -> Bytes {
+    fn pack(&self, bytes: Vec<u8>) -> ExportBody {
         let bytes = if self.target.gzip { gzip(&bytes) } else { bytes };
-        if self.target.protocol == Protocol::HttpProtobuf {
-            return Bytes::from(bytes);
+        match self.target.protocol {
+            Protocol::HttpProtobuf => ExportBody::plain(bytes),
+            Protocol::Grpc => ExportBody::grpc(bytes, self.target.gzip),
         }
-        let mut framed = BytesMut::with_capacity(bytes.len() + 5);
-        framed.put_u8(u8::from(self.target.gzip));
-        framed.put_u32(bytes.len() as u32);
-        framed.extend_from_slice(&bytes);
-        framed.freeze()
     }
 
-    async fn try_once(&self, body: Bytes) -> Fate {
+    async fn try_once(&self, body: ExportBody) -> Fate {
         let url = match self.target.protocol {
             Protocol::Grpc => format!("{}{}", self.target.url, grpc_path(self.signal)),
             Protocol::HttpProtobuf => self.target.url.clone(),
         };
-        let mut request = self.client.post(url).body(body);
+        let mut request = self.client.post(url).body(reqwest::Body::wrap(body));
         request = match (self.target.protocol, self.target.gzip) {
             (Protocol::Grpc, gzip) => {
                 let request = request.header("content-type", "application/grpc").header("te", "trailers");
