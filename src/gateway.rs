@@ -6,7 +6,6 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,26 +16,21 @@ use tokio::sync::mpsc;
 use crate::base::clock::Clock;
 use crate::base::draw::Draw;
 use crate::base::ids::{TraceId, hex_text};
-use crate::base::limits::{MAILBOX_LEN_MAX, ORDERS_MAX};
 use crate::control::admin::Admin;
 use crate::control::compile::TelemetrySettings;
-use crate::control::sockets::{ForWorker, Inherited};
+use crate::control::sockets::Inherited;
 use crate::control::swap::{Control, Refused, Source};
 use crate::control::watch::Watch;
 use crate::control::{plane, tracing_setup};
-use crate::proxy::drain::Step;
-use crate::proxy::http1::leg::Buffers;
-use crate::proxy::listener::{self, Acceptor, Order, mount};
-use crate::proxy::pipeline::Pipeline;
-use crate::proxy::upstream::pool::Pools;
-use crate::proxy::worker::Worker;
+use crate::proxy::listener::{Order, mount};
 use crate::telemetry::export::ledger::{Ledger, Signal};
 use crate::telemetry::export::log_sink::LogSink;
 use crate::telemetry::export::otlp::sender::{self, Outbox, Sender};
 use crate::telemetry::process::{Parts, Telemetry};
 use crate::telemetry::record::instruments::{Feed, Recorder};
-use crate::telemetry::record::legend::EndpointId;
 use crate::telemetry::record::series::Budget;
+
+mod crew;
 
 /// A running gateway. Dropping it stops it at once; [`Gateway::shutdown`] drains first.
 pub struct Gateway {
@@ -84,32 +78,21 @@ impl From<Refused> for StartError {
     }
 }
 
-/// One thread's share of everything, before the thread runs.
-struct WorkerParts {
-    index: usize,
-    acceptors: Vec<Acceptor>,
-    recorder: Recorder,
-    neighbours: Vec<mpsc::Sender<EndpointId>>,
-    wanted: mpsc::Receiver<EndpointId>,
-    jobs: mpsc::Receiver<mount::Job>,
-    orders: mpsc::Receiver<Order>,
-}
-
 impl Gateway {
     /// Starts a gateway from the text of a configuration.
     ///
     /// # Errors
     /// Mistakes in the text, and addresses or files that are not to be had.
     pub fn from_yaml(text: &str) -> Result<Self, StartError> {
-        Self::start(Source::Text(text.to_owned()), false)
+        Self::start(Source::Text(text.to_owned()), false, Inherited::none())
     }
 
-    /// `traced` installs the process's `tracing` subscriber, for the binary.
-    pub(crate) fn start(source: Source, traced: bool) -> Result<Self, StartError> {
+    /// `traced` installs the process's `tracing` subscriber, for the binary. Only the binary has `inherited` sockets: those of a host
+    /// application are its own.
+    pub(crate) fn start(source: Source, traced: bool, mut inherited: Inherited) -> Result<Self, StartError> {
         let clock = Clock::system();
         let instance = hex_text(&TraceId::random(&mut Draw::from_system()).hex()).to_owned();
         let watch = source.path().map(Watch::new);
-        let mut inherited = Inherited::from_environment();
         let (control, acceptors) = Control::start(source, clock, instance, &mut inherited)?;
         let workers = control.workers;
         let (config, settings) = {
@@ -131,10 +114,10 @@ impl Gateway {
         let budget = Arc::new(Budget::new(settings.series_max));
         let (recorders, feeds): (Vec<Recorder>, Vec<Feed>) = (0..workers).map(|_| Recorder::new(Arc::clone(&budget))).unzip();
         let (telemetry, senders, metrics_outbox) = start_telemetry(&settings, &control, feeds, budget, &ledger)?;
-        let (parts, orders, jobs) = deal(workers, acceptors, recorders);
+        let (parts, orders, jobs) = crew::deal(workers, acceptors, recorders);
         control.sockets().employ(orders.clone(), Some(admin_copy));
         let threads =
-            start_workers(parts, &control).map_err(|error| StartError::Io(format!("a worker thread cannot be started: {error}")))?;
+            crew::start_workers(parts, &control).map_err(|error| StartError::Io(format!("a worker thread cannot be started: {error}")))?;
         let ready = Arc::new(AtomicBool::new(true));
         drop(entered);
         let parts = plane::Parts {
@@ -299,79 +282,6 @@ fn start_telemetry(
     })
     .map_err(|error| StartError::Io(format!("the telemetry thread cannot be started: {error}")))?;
     Ok((telemetry, senders, metrics))
-}
-
-type Dealt = (Vec<WorkerParts>, Vec<mpsc::Sender<Order>>, Vec<mpsc::Sender<mount::Job>>);
-
-/// Gives each worker its sockets and its ends of the channels.
-fn deal(workers: usize, bound: Vec<ForWorker>, recorders: Vec<Recorder>) -> Dealt {
-    let mut acceptors: Vec<Vec<Acceptor>> = (0..workers).map(|_| Vec::new()).collect();
-    for (worker, acceptor) in bound {
-        acceptors[worker].push(acceptor);
-    }
-    let (wanted_senders, wanted): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LEN_MAX)).unzip();
-    let (orders_senders, orders): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(ORDERS_MAX)).unzip();
-    let (jobs_senders, jobs): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(MAILBOX_LEN_MAX)).unzip();
-    let ends = acceptors.into_iter().zip(recorders).zip(wanted).zip(jobs).zip(orders).enumerate();
-    let parts = ends
-        .map(|(index, ((((acceptors, recorder), wanted), jobs), orders))| {
-            let others = wanted_senders.iter().enumerate().filter(|(other, _)| *other != index);
-            WorkerParts { index, acceptors, recorder, neighbours: others.map(|(_, sender)| sender.clone()).collect(), wanted, jobs, orders }
-        })
-        .collect();
-    (parts, orders_senders, jobs_senders)
-}
-
-fn start_workers(parts: Vec<WorkerParts>, control: &Arc<Control>) -> io::Result<Vec<JoinHandle<()>>> {
-    let start = |parts: WorkerParts| {
-        let control = Arc::clone(control);
-        std::thread::Builder::new().name(format!("pellucid-w{}", parts.index)).spawn(move || run_worker(parts, &control))
-    };
-    parts.into_iter().map(start).collect()
-}
-
-fn run_worker(parts: WorkerParts, control: &Control) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default());
-    match runtime {
-        Ok(runtime) => runtime.block_on(work(parts, control)),
-        Err(error) => tracing::error!(%error, "a worker has no runtime"),
-    }
-}
-
-/// A worker's life: accept and serve until told to drain.
-async fn work(mut parts: WorkerParts, control: &Control) {
-    let buffers: Rc<Buffers> = Rc::default();
-    let pools = Pools::new(control.clock.clone(), Rc::clone(&buffers), parts.neighbours);
-    let worker = Worker::new(parts.index, control.clock.clone(), parts.recorder, Arc::clone(&control.published), pools, buffers);
-    let pipeline = Rc::new(Pipeline { worker: Rc::clone(&worker) });
-    for acceptor in parts.acceptors {
-        listener::open(acceptor, &pipeline);
-    }
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    let timeout = loop {
-        tokio::select! {
-            _ = tick.tick() => worker.tick(),
-            Some(endpoint) = parts.wanted.recv() => worker.pools.relinquish(endpoint),
-            Some(job) = parts.jobs.recv() => drop(tokio::task::spawn_local(mount::serve(Rc::clone(&pipeline), job))),
-            order = parts.orders.recv() => match order {
-                Some(Order::Open(acceptor)) => listener::open(acceptor, &pipeline),
-                Some(Order::Close(slot)) => listener::close(Some(slot), &pipeline),
-                Some(Order::Announce) => worker.drain(None, Step::Announced),
-                Some(Order::Drain(timeout)) => break timeout,
-                None => break Duration::ZERO,
-            },
-        }
-    };
-    listener::close(None, &pipeline);
-    parts.jobs.close();
-    while let Ok(job) = parts.jobs.try_recv() {
-        tokio::task::spawn_local(mount::serve(Rc::clone(&pipeline), job));
-    }
-    let deadline = worker.clock.now().after(timeout);
-    while worker.is_busy() && worker.clock.now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    worker.pools.clear();
 }
 
 #[cfg(test)]

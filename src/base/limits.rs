@@ -30,6 +30,8 @@ pub(crate) const IDLE_GRACE: Duration = Duration::from_secs(1);
 pub(crate) const PARK_AFTER: Duration = Duration::from_millis(500);
 /// Read buffers that a worker keeps for reuse.
 pub(crate) const SPARE_BUFFERS_MAX: usize = 256;
+/// The same for large ones, of [`READ_LARGE_BYTES`].
+pub(crate) const SPARE_LARGE_BUFFERS_MAX: usize = 16;
 /// Records and timers that a worker keeps for reuse.
 pub(crate) const SPARE_RECORDS_MAX: usize = 256;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::signals::Signals;
 use super::{FAILED, RunArguments, WRONG, complain, successor};
+use crate::control::sockets::Inherited;
 use crate::control::swap::Source;
 use crate::gateway::{Gateway, StartError};
 
@@ -21,10 +22,10 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return refuse(&StartError::Io(format!("cannot listen for signals: {error}"))),
     };
-    match Gateway::start(source, true) {
+    match Gateway::start(source, true, Inherited::from_environment()) {
         Ok(gateway) => {
             successor::relieve_predecessor();
-            signals.serve(gateway, async |_| std::future::pending().await)
+            signals.serve(gateway, true, async |_| std::future::pending().await)
         }
         Err(error) => refuse(&error),
     }

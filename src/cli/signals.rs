@@ -5,6 +5,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,16 +42,21 @@ impl Signals {
         Ok(Signals { runtime, streams })
     }
 
-    /// Does what signals say until one of them says to end, or `other` does; then drains. Blocks.
-    pub(super) fn serve(mut self, gateway: Gateway, other: impl AsyncFnOnce(&Gateway)) -> ExitCode {
+    /// Does what signals say until one of them says to end, or `other` does; then drains. Blocks. `hands_over`: SIGUSR2 may start a successor.
+    pub(super) fn serve(mut self, gateway: Gateway, hands_over: bool, other: impl AsyncFnOnce(&Gateway)) -> ExitCode {
         let streams = &mut self.streams;
         self.runtime.block_on(async {
             tokio::select! {
-                () = streams.obey(&gateway) => {}
+                () = streams.obey(&gateway, hands_over) => {}
                 () = other(&gateway) => {}
             }
         });
+        let succeeded = gateway.succeeded().load(Ordering::Relaxed);
         std::thread::spawn(move || {
+            if succeeded {
+                // The first came from the successor; a service manager's own may follow.
+                self.runtime.block_on(self.streams.end());
+            }
             self.runtime.block_on(self.streams.end());
             std::process::exit(i32::from(FAILED));
         });
@@ -60,14 +66,14 @@ impl Signals {
 }
 
 impl Streams {
-    async fn obey(&mut self, gateway: &Gateway) {
+    async fn obey(&mut self, gateway: &Gateway, hands_over: bool) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hangup.recv() => gateway.reload(),
                 _ = self.reopen.recv() => gateway.reopen_log(),
-                _ = self.upgrade.recv() => successor::start(gateway),
+                _ = self.upgrade.recv(), if hands_over => successor::start(gateway),
             }
         }
     }

@@ -38,13 +38,12 @@ pub(super) fn start(gateway: &Gateway) {
 fn spawn(gateway: &Gateway) -> std::io::Result<Child> {
     let (names, descriptors): (Vec<String>, Vec<_>) = gateway.hand_over()?.into_iter().unzip();
     let mut arguments = std::env::args_os();
-    let program = arguments
-        .next()
-        .filter(|program| program.to_string_lossy().contains('/'))
-        .map_or_else(std::env::current_exe, |program| Ok(program.into()))?;
+    // As it was called, also by the search path: the file that this process runs may have been replaced.
+    let program = arguments.next().ok_or(std::io::ErrorKind::NotFound)?;
     let mut command = Command::new(program);
     command.args(arguments);
     command.env("LISTEN_FDS", descriptors.len().to_string()).env("LISTEN_FDNAMES", names.join(":")).env_remove("LISTEN_PID");
+    command.env_remove("LISTEN_FDS_FIRST_FD");
     command.env(PREDECESSOR, std::process::id().to_string());
     let mappings = (FIRST_FD..).zip(descriptors).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect();
     command.fd_mappings(mappings).map_err(std::io::Error::other)?;

@@ -8,7 +8,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use listenfd::ListenFd;
 use tokio::sync::mpsc;
@@ -86,10 +85,12 @@ impl Inherited {
     /// The sockets of one listener: those of its name, else those of its address.
     fn take(&mut self, name: &str, address: SocketAddr) -> Vec<TcpListener> {
         let is_named = |given: &Option<String>| given.as_deref() == Some(&plain(name));
-        let by_name = self.sockets.iter().any(|(given, _)| is_named(given));
+        let serves = |socket: &TcpListener| socket.local_addr().is_ok_and(|bound| serves(bound, address));
+        // Of the same name but elsewhere: the configuration has moved the listener.
+        let by_name = self.sockets.iter().any(|(given, socket)| is_named(given) && (address.port() == 0 || serves(socket)));
         let fits = |(given, socket): &mut (Option<String>, TcpListener)| match by_name {
-            true => is_named(given),
-            false => socket.local_addr().is_ok_and(|bound| serves(bound, address)),
+            true => is_named(given) && (address.port() == 0 || serves(socket)),
+            false => serves(socket),
         };
         self.sockets.extract_if(.., fits).map(|(_, socket)| socket).collect()
     }
@@ -214,10 +215,10 @@ impl Sockets {
         self.doors.iter().position(|door| door.is_open && same(door))
     }
 
-    /// A slot whose last connection has ended, or a new one.
+    /// A slot that nobody uses any more, neither an acceptor nor a connection; or a new one.
     fn free_slot(&self, moves: &Moves) -> usize {
         let taken = |slot: usize| moves.opened.iter().any(|(other, ..)| *other == slot);
-        let is_free = |slot: usize| self.doors.get(slot).is_none_or(|door| !door.is_open && door.shared.open.load(Ordering::Relaxed) == 0);
+        let is_free = |slot: usize| self.doors.get(slot).is_none_or(|door| !door.is_open && Arc::strong_count(&door.shared) == 1);
         (0..).find(|slot| is_free(*slot) && !taken(*slot)).unwrap_or_default()
     }
 
@@ -234,7 +235,8 @@ impl Sockets {
         if sockets.is_empty() {
             // Asked without SO_REUSEPORT first: another process that has the address must not share it with us unnoticed. A listener of
             // ours with the same port would be in the way of that.
-            let ours = self.doors.iter().any(|door| door.is_open && door.address.port() == bind_to.port());
+            let in_use = |door: &Door| door.is_open || Arc::strong_count(&door.shared) > 1;
+            let ours = self.doors.iter().any(|door| in_use(door) && door.address.port() == bind_to.port());
             if bind_to.port() != 0 && !ours {
                 drop(bind::probe(bind_to).map_err(unavailable)?);
             }

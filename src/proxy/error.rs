@@ -45,6 +45,12 @@ impl From<Failure> for ProxyError {
     }
 }
 
+impl From<BadHead> for ProxyError {
+    fn from(error: BadHead) -> Self {
+        ProxyError::BadRequest(error)
+    }
+}
+
 impl From<BadTarget> for ProxyError {
     fn from(error: BadTarget) -> Self {
         ProxyError::BadRequest(error.into())

@@ -181,11 +181,13 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let panicked = std::thread::panicking();
         let Some(kit) = &mut self.kit else { return };
-        kit.record.reason.get_or_insert(if panicked { Reason::Internal } else { Reason::ClientGone });
-        if kit.record.status == 0 {
-            kit.record.status = if panicked { 500 } else { 499 };
-        }
+        let (reason, status) = match (panicked, self.worker.is_ending.get()) {
+            (true, _) => (Reason::Internal, 500),
+            (false, true) => (Reason::Draining, 503),
+            (false, false) => (Reason::ClientGone, 499),
+        };
         self.worker.broke_down.set(panicked.then_some(kit.record.trace_id));
+        kit.record.abandon(reason, status);
         self.finish(0, false);
     }
 }

@@ -164,6 +164,7 @@ impl Pipeline {
             method: &request.method,
             interim: request.interim.as_ref(),
             upgrade: request.upgrade,
+            expects_continue: request.headers.has(Known::Expect),
             request_idle_timeout: exchange.policy().limits.body_timeout,
             deadline,
         };
@@ -171,7 +172,7 @@ impl Pipeline {
         let attempt = record.last_attempt().expect("opened above");
         let head = match call.run(&mut upload, alarm, attempt).await {
             Ok(head) => head,
-            Err(failure) => return Err(give_up(failure, upload, request, lease.is_reused(), &leg)),
+            Err(failure) => return Err(give_up(failure, upload, request, lease.is_reused())),
         };
         attempt.status = head.status.as_u16();
         exchange.upload = Some(upload).filter(|upload| !upload.is_complete());
@@ -190,11 +191,12 @@ fn finish_response(route: &Route, response: Result<Response, ProxyError>) -> Res
 }
 
 /// A failed attempt gives the body back if nothing of it was read, so that the next one can send it.
-fn give_up(failure: Failure, upload: Upload, request: &mut Request, reused: bool, leg: &super::http1::leg::Leg) -> Failure {
+fn give_up(failure: Failure, upload: Upload, request: &mut Request, reused: bool) -> Failure {
+    let heard = upload.heard;
     match upload.into_unread() {
         Some(body) => {
             request.body = body;
-            as_stale(failure, reused, leg)
+            as_stale(failure, reused && !heard)
         }
         None => failure,
     }

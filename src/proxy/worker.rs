@@ -42,6 +42,8 @@ pub(crate) struct Worker {
     plan: RefCell<Rc<Plan>>,
     /// The trace of the exchange whose handling has just panicked.
     pub(crate) broke_down: Cell<Option<TraceId>>,
+    /// What is still open is cut off.
+    pub(crate) is_ending: Cell<bool>,
     spare: RefCell<Vec<Kit>>,
     date: Cell<[u8; 29]>,
 }
@@ -81,6 +83,7 @@ impl Worker {
             published: RefCell::new(published),
             plan,
             broke_down: Cell::default(),
+            is_ending: Cell::default(),
             spare: RefCell::default(),
             date: Cell::new(*b"Thu, 01 Jan 1970 00:00:00 GMT"),
         };
@@ -160,11 +163,10 @@ impl Worker {
         Rc::clone(drain)
     }
 
-    /// Brings a listener to `step` of its end; all of them where none is named.
-    pub(crate) fn drain(&self, slot: Option<usize>, step: Step) {
-        for (_, drain) in self.drains.borrow().iter().filter(|(door, _)| slot.is_none_or(|slot| slot == **door)) {
-            drain.reach(step);
-        }
+    /// The end of a listener as it is now, whatever takes its slot later; of all of them where none is named.
+    pub(crate) fn drains(&self, slot: Option<usize>) -> Vec<Rc<Drain>> {
+        let drains = self.drains.borrow();
+        drains.iter().filter(|(door, _)| slot.is_none_or(|slot| slot == **door)).map(|(_, drain)| Rc::clone(drain)).collect()
     }
 
     /// Connections or exchanges are still open.

@@ -368,3 +368,25 @@ fn a_client_that_leaves_is_a_499_and_cancels_the_work() {
     assert!(record["duration_ms"].as_f64().unwrap() < 2400.0, "{record}");
     assert!(record["attempts"][0]["phases_ms"]["wait"].as_f64().unwrap() > 500.0, "{record}");
 }
+
+#[test]
+fn a_client_cannot_name_away_what_a_filter_sets_or_what_the_gateway_goes_by() {
+    let origin = Origin::echo();
+    let gateway = Pellucid::start(&format!(
+        "routes: [{{ name: all, upstream: origin, filters: [{{ request_headers: {{ set: {{ x-inside: yes }} }} }}] }}]
+upstreams: [{{ name: origin, endpoints: ['{}'] }}]
+",
+        origin.address
+    ));
+    let answer = ask(
+        gateway.address,
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, x-inside, x-own, host, x-forwarded-for\r\nX-Own: 1\r\nX-Other: 2\r\n\r\n",
+    );
+    assert_eq!(answer.status, 200);
+    let seen = origin.last();
+    assert_eq!(seen.header("x-inside").as_deref(), Some("yes"));
+    assert_eq!((seen.header("host").as_deref(), seen.header("x-forwarded-for").as_deref()), (Some("h"), Some("127.0.0.1")));
+    assert_eq!((seen.header("x-own"), seen.header("x-other").as_deref()), (None, Some("2")));
+    let greedy = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {}\r\n\r\n", "x,".repeat(10_000));
+    assert_eq!(ask(gateway.address, greedy).status, 400);
+}

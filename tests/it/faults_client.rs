@@ -358,3 +358,51 @@ fn what_may_have_been_done_or_was_taken_in_part_is_never_sent_again() {
         assert!(origin.seen().iter().all(|seen| seen.path() == "/first"), "{method} {path}");
     }
 }
+
+#[test]
+fn after_a_stale_connection_the_next_try_takes_a_new_one_however_many_lie_idle() {
+    // Four connections become idle together, and each is gone as soon as its second request begins to come.
+    let (all, waiting) = (Arc::new(std::sync::Barrier::new(4)), Arc::new(AtomicU64::new(0)));
+    let origin = Origin::scripted(move |talk| {
+        let Some(seen) = talk.read_request() else { return };
+        if seen.path() == "/warm" {
+            waiting.fetch_add(1, Ordering::SeqCst);
+            all.wait();
+        }
+        talk.write(FINE);
+        take_nothing(talk);
+    });
+    let log = AccessLog::new();
+    let gateway = start(&origin, "", &log);
+    let ask = |path: &str| {
+        let mut client = Client::connect(gateway.address);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        client.read_answer("GET").text()
+    };
+    std::thread::scope(|scope| {
+        let warming: Vec<_> = (0..4).map(|_| scope.spawn(|| ask("/warm"))).collect();
+        assert!(warming.into_iter().all(|asking| asking.join().unwrap() == "fine"));
+    });
+    wait_for("four idle connections", || (gateway.api("/api/v1/upstreams")["upstreams"][0]["endpoints"][0]["idle"] == 4).then_some(()));
+    assert_eq!(ask("/second"), "fine");
+    let record = told(&gateway, &log, "/second", 200, None);
+    assert_eq!(record["attempts"].as_array().unwrap().len(), 2, "{record}");
+}
+
+#[test]
+fn an_answer_that_had_begun_is_not_taken_for_a_stale_connection() {
+    let origin = going_stale(|talk| {
+        talk.read_head();
+        talk.write("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
+    });
+    let log = AccessLog::new();
+    let gateway = start(&origin, "", &log);
+    let mut client = Client::connect(gateway.address);
+    client.send("GET /first HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(client.read_answer("GET").text(), "fine");
+    client.send("GET /hinted HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.read_head().unwrap().starts_with("HTTP/1.1 103"));
+    let answer = client.read_answer("GET");
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (502, Some("upstream_closed")));
+    assert_eq!(told(&gateway, &log, "/hinted", 502, Some("upstream_closed"))["attempts"].as_array().unwrap().len(), 1);
+}

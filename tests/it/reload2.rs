@@ -209,3 +209,21 @@ fn thousands_of_routes_are_reloaded_under_load_without_a_failed_request_or_growt
     assert!(last <= first * 1.1 + GROWTH_KIB_MAX, "from {first} to {last} KiB: {sizes:?}");
     assert!(!heavy || longest < RELOAD_MS_MAX, "{took:?}");
 }
+
+#[test]
+fn a_listener_that_comes_back_at_once_stays() {
+    let origin = Origin::echo();
+    let second = quiet_address();
+    let both = config(&format!("{PUBLIC}, {}", listener("second", second)), &origin.config());
+    let gateway = start(&both);
+    for _ in 0..3 {
+        reload(&gateway, &config(PUBLIC, &origin.config()));
+        reload(&gateway, &both);
+    }
+    // Longer than idle connections of a listener that ends are given.
+    let until = std::time::Instant::now() + Duration::from_millis(1500);
+    while std::time::Instant::now() < until {
+        assert_eq!(get(second, "/").status, 200);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

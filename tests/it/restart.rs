@@ -398,3 +398,28 @@ fn a_successor_that_cannot_start_leaves_its_predecessor_in_place() {
     line.hand_over();
     assert_eq!(line.first.get("/round").text(), "r2");
 }
+
+#[test]
+fn a_second_wish_for_a_successor_waits_for_the_first() {
+    let origin = Origin::echo();
+    let mut line = Line::start(&round(0, &origin));
+    for _ in 0..3 {
+        signal("USR2", line.first.pid());
+    }
+    let next = wait_for("a successor", || successors(&line.first.log()).first().copied());
+    assert_eq!(line.first.wait(), Some(0));
+    line.later.push(next);
+    wait_for("the successor to be alone", || (running(&line.first.config) == [next]).then_some(()));
+    assert_eq!(successors(&line.first.log()), [next]);
+    assert_eq!(line.first.get("/round").text(), "r0");
+}
+
+#[test]
+fn a_socket_that_is_bound_everywhere_serves_a_listener_of_its_port() {
+    let socket = TcpListener::bind("[::]:0").unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], socket.local_addr().unwrap().port()));
+    let gateway = start_with_socket(&socket, &listening_on(&format!("0.0.0.0:{}", address.port())), "LISTEN_FDNAMES=pellucid.socket");
+    drop(socket);
+    assert_eq!(get(address, "/").text(), "here");
+    drop(gateway);
+}

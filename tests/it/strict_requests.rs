@@ -720,7 +720,7 @@ fn too_much() -> Vec<Case> {
         refused("90 fields of 800 bytes", "RFC 6585, 5: 431", many(90, &format!("A: {}", "b".repeat(797)))).status(431).hyper(H_LIMIT),
         refused("101 fields", "RFC 6585, 5: 431", many(100, "a: b")).status(431).nginx(N_LIMIT),
         refused("300 fields", "RFC 6585, 5: 431", many(299, "a: b")).status(431).nginx(N_LIMIT),
-        refused("a request line of 70,000 bytes without an end", "RFC 6585, 5: 431", format!("GET /{}", "a".repeat(70_000))).status(431),
+        refused("a request line of 70,000 bytes without an end", "RFC 9112, 3: 414", format!("GET /{}", "a".repeat(70_000))).status(414),
     ]
 }
 

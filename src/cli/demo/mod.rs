@@ -17,6 +17,7 @@ use clap::Args;
 
 use super::{FAILED, complain, run, say};
 use crate::cli::signals::Signals;
+use crate::control::sockets::Inherited;
 use crate::control::swap::Source;
 use crate::gateway::Gateway;
 
@@ -50,7 +51,7 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(format!("cannot listen for signals: {error}")),
     };
-    let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), true) {
+    let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), true, Inherited::none()) {
         Ok(gateway) => gateway,
         Err(error) => return run::refuse(&error),
     };
@@ -60,10 +61,19 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     if let Err(error) = traffic::start(gateway.listeners()[0], Arc::clone(&stop)) {
         return failed(format!("the traffic cannot be started: {error}"));
     }
-    signals.serve(gateway, async |gateway| {
+    signals.serve(gateway, false, async |gateway| {
+        let _stop = StopTraffic(stop);
         watch(gateway, arguments.duration).await;
-        stop.store(true, Ordering::Relaxed);
     })
+}
+
+/// Ends the traffic however the demo ends.
+struct StopTraffic(Arc<AtomicBool>);
+
+impl Drop for StopTraffic {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Shows the summary until the time is up.

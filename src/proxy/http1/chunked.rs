@@ -148,7 +148,7 @@ fn allowed(mut trailers: HeaderMap) -> HeaderMap {
     trailers
 }
 
-/// What a whole coded body decodes to; for tests and the fuzzer.
+/// What a whole coded body decodes to, without its trailers, and what stands behind it; for tests and the fuzzer.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn decode_all(coded: &[u8]) -> Result<Option<(Vec<u8>, bytes::Bytes)>, BadBody> {
     let mut buffer = BytesMut::from(coded);

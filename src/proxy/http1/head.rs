@@ -79,11 +79,11 @@ impl HeadScanner {
             if at == 0 || buffer[at - 1] != b'\r' {
                 return Err(BadHead::Malformed("a line of the head ends in LF without CR"));
             }
-            let line_is_empty = at - 1 == self.line_start;
+            let (line_start, line_is_empty) = (self.line_start, at - 1 == self.line_start);
             self.checked = at + 1;
             self.line_start = at + 1;
             if at + 1 > head_bytes {
-                return Err(BadHead::TooLarge);
+                return Err(self.too_large(line_start));
             }
             if line_is_empty {
                 *self = HeadScanner::default();
@@ -91,12 +91,12 @@ impl HeadScanner {
             }
         }
         self.checked = if buffer.as_ref() == b"\r" { 0 } else { buffer.len() };
-        match (buffer.len() > head_bytes, self.line_start) {
-            (false, _) => Ok(None),
-            // The start line alone is longer than the whole head may be.
-            (true, 0) => Err(BadHead::TargetTooLong),
-            (true, _) => Err(BadHead::TooLarge),
-        }
+        if buffer.len() > head_bytes { Err(self.too_large(self.line_start)) } else { Ok(None) }
+    }
+
+    /// The line that begins at `line_start` is where it became too much. Where that is the start line, its target is what is too long.
+    fn too_large(&self, line_start: usize) -> BadHead {
+        if line_start == 0 { BadHead::TargetTooLong } else { BadHead::TooLarge }
     }
 }
 
@@ -124,6 +124,7 @@ pub(crate) fn parse_request(head: Bytes, limits: &HeadLimits) -> Result<RequestH
     let target = resolve_target(&head, path, &method, &mut headers)?;
     let framing = framing::of_request(&headers, version)?;
     let persistent = hop::is_persistent(&headers, version);
+    hop::remove_nominated(&mut headers)?;
     let expects_continue = version == Version::HTTP_11
         && framing != Framing::None
         && headers.get(Known::Expect).is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"));
@@ -144,9 +145,10 @@ pub(crate) fn parse_response(head: Bytes, request_method: &Method) -> Result<Res
         .filter(|status| status.as_u16() < 600)
         .ok_or(BadHead::Malformed("the status is not between 100 and 599"))?;
     let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
-    let headers = Fields::of_head(head.clone(), parsed.headers);
+    let mut headers = Fields::of_head(head.clone(), parsed.headers);
     let framing = framing::of_response(&headers, version, status, request_method)?;
     let persistent = hop::is_persistent(&headers, version) && framing != Framing::UntilClose;
+    hop::remove_nominated(&mut headers)?;
     Ok(ResponseHead { status, headers, framing, persistent })
 }
 

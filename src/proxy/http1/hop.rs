@@ -5,6 +5,7 @@
 
 use http::Version;
 
+use super::head::BadHead;
 use crate::proxy::fields::{Field, Fields, Known};
 
 /// Fields that never go on, one bit each.
@@ -33,16 +34,35 @@ pub(crate) fn has_option(headers: &Fields, option: &[u8]) -> bool {
     options(headers).any(|listed| listed.eq_ignore_ascii_case(option))
 }
 
-/// The fields that go to the next hop: all but those of the connection and those that `Connection` lists.
+/// The fields that go to the next hop: all but those of the connection. Those that `Connection` names are gone already.
 pub(crate) fn end_to_end(headers: &Fields) -> impl Iterator<Item = Field<'_>> {
     end_to_end_without(headers, 0)
 }
 
 /// The same, less the fields whose [`Known::bit`] is in `mask`.
 pub(crate) fn end_to_end_without(headers: &Fields, mask: u32) -> impl Iterator<Item = Field<'_>> {
-    let nominates = options(headers).any(|option| !is_common_option(option));
-    headers.without(OF_THE_CONNECTION | mask).filter(move |field| !(nominates && has_option(headers, field.name)))
+    headers.without(OF_THE_CONNECTION | mask)
 }
+
+/// Takes out the fields that `Connection` names, but for those that the gateway itself goes by: nobody may make it forget who asks, or
+/// where a message ends. Before filters, so that what these set stays. Fails where there are more names than any honest sender has.
+pub(crate) fn remove_nominated(headers: &mut Fields) -> Result<(), BadHead> {
+    if !options(headers).any(|option| !is_common_option(option)) {
+        return Ok(());
+    }
+    let names: Vec<Vec<u8>> =
+        options(headers).filter(|option| !is_common_option(option)).map(<[u8]>::to_vec).take(NOMINATED_MAX + 1).collect();
+    if names.len() > NOMINATED_MAX {
+        return Err(BadHead::Malformed("Connection names too many fields"));
+    }
+    for name in names.iter().filter(|name| Known::of(name) == Known::Other) {
+        headers.remove(name);
+    }
+    Ok(())
+}
+
+/// Fields that one message may name in `Connection`.
+const NOMINATED_MAX: usize = 32;
 
 /// Which of `protocols` the sender wants to switch to (RFC 9110, section 7.8).
 pub(crate) fn wanted_upgrade(headers: &Fields, protocols: &[&'static str]) -> Option<&'static str> {
@@ -96,8 +116,9 @@ mod tests {
 
     #[test]
     fn fields_of_the_connection_stay_behind() {
-        let all = headers(&[
-            ("connection", "x-private, close"),
+        let mut all = headers(&[
+            ("connection", "x-private, close, host"),
+            ("host", "h"),
             ("x-private", "1"),
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),
@@ -106,8 +127,10 @@ mod tests {
             ("proxy-connection", "x"),
             ("x-public", "2"),
         ]);
+        remove_nominated(&mut all).unwrap();
         let left: Vec<_> = end_to_end(&all).map(|field| field.name).collect();
-        assert_eq!(left, [b"x-public"]);
+        assert_eq!(left, [&b"host"[..], b"x-public"]);
+        assert!(remove_nominated(&mut headers(&[("connection", &"x,".repeat(40))])).is_err());
         assert!(takes_trailers(&headers(&[("te", "gzip;q=0.5, Trailers")])));
         assert!(!takes_trailers(&headers(&[("te", "gzip")])));
     }

@@ -12,7 +12,7 @@ const MISSING: BadHead = BadHead::Malformed("an HTTP/1.1 request needs a Host");
 const REPEATED: BadHead = BadHead::Malformed("more than one Host");
 const MALFORMED: BadHead = BadHead::Malformed("Host is no host name, address or host:port");
 
-pub(super) fn check(headers: &Fields, version: Version) -> Result<(), BadHead> {
+pub(crate) fn check(headers: &Fields, version: Version) -> Result<(), BadHead> {
     let mut values = headers.get_all(Known::Host);
     match (values.next(), values.next()) {
         (None, _) if version == Version::HTTP_10 => Ok(()),

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::decoder::Decoder;
-use crate::base::limits::{READ_SMALL_BYTES, SPARE_BUFFERS_MAX};
+use crate::base::limits::{READ_LARGE_BYTES, READ_SMALL_BYTES, SPARE_BUFFERS_MAX, SPARE_LARGE_BUFFERS_MAX};
 
 /// Room for what is written, to begin with: a head and a small body.
 const OUTPUT_BYTES: usize = 2048;
@@ -25,12 +25,15 @@ const OUTPUT_BYTES: usize = 2048;
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     spare: RefCell<Vec<BytesMut>>,
+    /// For bodies.
+    spare_large: RefCell<Vec<BytesMut>>,
     spare_output: RefCell<Vec<Vec<u8>>>,
 }
 
 impl Buffers {
-    fn take(&self) -> BytesMut {
-        self.spare.borrow_mut().pop().unwrap_or_default()
+    fn take(&self, room: usize) -> BytesMut {
+        let large = (room > READ_SMALL_BYTES).then(|| self.spare_large.borrow_mut().pop()).flatten();
+        large.or_else(|| self.spare.borrow_mut().pop()).unwrap_or_default()
     }
 
     fn take_output(&self) -> Vec<u8> {
@@ -44,14 +47,20 @@ impl Buffers {
         }
     }
 
-    /// Keeps an empty buffer of the common size; gives any other back to the allocator.
-    fn put(&self, mut buffer: BytesMut) {
+    /// Keeps an empty buffer of one of the two common sizes. One whose bytes are still used elsewhere is given back; any other goes to the
+    /// allocator.
+    fn put(&self, mut buffer: BytesMut) -> Option<BytesMut> {
         buffer.clear();
-        let mut spare = self.spare.borrow_mut();
-        let room = spare.len() < SPARE_BUFFERS_MAX;
-        if room && buffer.try_reclaim(READ_SMALL_BYTES) && buffer.capacity() <= READ_SMALL_BYTES * 2 {
+        if !buffer.try_reclaim(READ_SMALL_BYTES) {
+            return Some(buffer);
+        }
+        let is_large = buffer.try_reclaim(READ_LARGE_BYTES);
+        let (spare, most) = if is_large { (&self.spare_large, SPARE_LARGE_BUFFERS_MAX) } else { (&self.spare, SPARE_BUFFERS_MAX) };
+        let mut spare = spare.borrow_mut();
+        if spare.len() < most && buffer.capacity() <= READ_LARGE_BYTES * 2 {
             spare.push(buffer);
         }
+        None
     }
 }
 
@@ -123,15 +132,15 @@ impl Leg {
     pub(crate) fn poll_fill(&self, context: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         let mut input = self.input.borrow_mut();
         if input.capacity() == 0 {
-            *input = self.buffers.take();
+            *input = self.buffers.take(room);
         }
         if input.capacity() - input.len() < room.min(READ_SMALL_BYTES / 2) {
             input.reserve(room);
         }
         let mut stream = self.stream.borrow_mut();
         let Poll::Ready(read) = pin!(stream.read_buf(&mut *input)).poll(context) else {
-            if input.is_empty() && room <= READ_SMALL_BYTES {
-                self.buffers.put(std::mem::take(&mut *input));
+            if input.is_empty() {
+                *input = self.buffers.put(std::mem::take(&mut *input)).unwrap_or_default();
             }
             return Poll::Pending;
         };
@@ -241,7 +250,8 @@ impl Leg {
     pub(crate) fn rest(&self) {
         let mut input = self.input.borrow_mut();
         if input.is_empty() && input.capacity() > 0 {
-            self.buffers.put(std::mem::take(&mut *input));
+            // A buffer that is still in use elsewhere goes when that does.
+            drop(self.buffers.put(std::mem::take(&mut *input)));
         }
     }
 

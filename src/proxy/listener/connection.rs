@@ -7,12 +7,13 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::client::ClientWatch;
+use super::streaming::Streaming;
 use super::tunnel::Tunnel;
 use crate::base::alarm::Alarm;
 use crate::base::clock::Tick;
@@ -21,6 +22,7 @@ use crate::base::limits::{BODY_SWALLOW_BYTES_MAX, LINGER_TIMEOUT, PARK_AFTER, RE
 use crate::proxy::drain::Step;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Peer};
+use crate::proxy::fields::Fields;
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::head::{HeadScanner, RequestHead, parse_request};
 use crate::proxy::http1::incoming::Incoming;
@@ -110,6 +112,11 @@ impl Connection {
         self.quiet_since.after(if self.served == 0 { limits.header_timeout } else { limits.idle_timeout })
     }
 
+    /// When a connection that has just become quiet gives up the state of an active one.
+    fn park_at(&self) -> Tick {
+        self.quiet_until().min(self.peer.watch.woken_at().after(PARK_AFTER))
+    }
+
     /// Parked. False where the connection is to be closed instead.
     async fn wait_for_bytes(&mut self, deadline: Tick) -> bool {
         let drain = Rc::clone(&self.peer.drain);
@@ -151,22 +158,24 @@ impl Connection {
         let mut deadline = Tick::NEVER;
         loop {
             if self.leg.has_input() {
-                let began = *began.get_or_insert_with(|| self.peer.watch.woken_at());
+                let began_at = *began.get_or_insert_with(|| self.peer.watch.woken_at());
                 let limits = self.limits();
                 match self.leg.with_input(|input| {
                     scanner.find(input, limits.head.bytes).map(|found| found.map(|length| input.split_to(length).freeze()))
                 }) {
-                    Ok(None) => deadline = began.after(limits.header_timeout),
+                    Ok(None) if self.leg.has_input() => deadline = began_at.after(limits.header_timeout),
+                    // Empty lines before a request (RFC 9112, section 2.2) are none yet.
+                    Ok(None) => (began, deadline) = (None, self.park_at()),
                     Ok(Some(head)) => {
                         return match parse_request(head, &limits.head) {
-                            Ok(head) => Arrival::Head(Box::new(head), began),
-                            Err(bad) => Arrival::Refused(ProxyError::BadRequest(bad), began),
+                            Ok(head) => Arrival::Head(Box::new(head), began_at),
+                            Err(bad) => Arrival::Refused(ProxyError::BadRequest(bad), began_at),
                         };
                     }
-                    Err(bad) => return Arrival::Refused(ProxyError::BadRequest(bad), began),
+                    Err(bad) => return Arrival::Refused(ProxyError::BadRequest(bad), began_at),
                 }
             } else if deadline == Tick::NEVER {
-                deadline = self.quiet_until().min(self.peer.watch.woken_at().after(PARK_AFTER));
+                deadline = self.park_at();
             }
             let leg = &self.leg;
             match self.alarm.guard(deadline, poll_fn(|context| leg.poll_fill(context, READ_SMALL_BYTES))).await {
@@ -215,6 +224,7 @@ impl Connection {
             })
             .await
         };
+        drop(request);
         match answered {
             Ok(Some(outbound)) => self.answer(outbound, &asked).await,
             Ok(None) => Next::Close,
@@ -252,14 +262,14 @@ impl Connection {
         let wire = Wire { version: asked.version, method: &asked.method, persistent, date: &date, trace_id };
         let framing = wire.framing(status, outbound.body.framing());
         self.leg.with_output(|output| wire.write_head(&mut output.encoded, status, &outbound.headers, framing));
+        // They lie in a buffer, which a long answer need not hold.
+        outbound.headers = Fields::new();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             self.tunnel(outbound).await;
             return Next::Close;
         }
         let mut sender = Sender::new(framing);
-        let sent = Streaming { leg: &self.leg, alarm: &mut self.alarm, sender: &mut sender, outbound: &mut outbound, stalled_since: None }
-            .run()
-            .await;
+        let sent = Streaming::new(&self.leg, &mut self.alarm, &mut sender, &mut outbound).run().await;
         let clean = sent.is_ok();
         match sent {
             Err(SendError::Peer(error)) => {
@@ -281,9 +291,10 @@ impl Connection {
     async fn apologise(&mut self, asked: &Asked, panic: &(dyn std::any::Any + Send)) -> Next {
         let worker = self.worker();
         let trace_id = worker.lament(panic);
+        let told = trace_id.filter(|_| worker.plan().snapshot.listeners[self.peer.listener].tell_trace_id);
         let answer = of_fault(INTERNAL, trace_id.unwrap_or(TraceId([0; 16])));
         let date = worker.date();
-        let wire = Wire { version: asked.version, method: &asked.method, persistent: false, date: &date, trace_id };
+        let wire = Wire { version: asked.version, method: &asked.method, persistent: false, date: &date, trace_id: told };
         let framing = wire.framing(answer.status, answer.body.framing());
         self.leg.with_output(|output| wire.write_head(&mut output.encoded, answer.status, &answer.headers, framing));
         let mut body = answer.body;
@@ -342,49 +353,5 @@ impl Connection {
         };
         // However it ends, the connection is closed next.
         let _ = self.alarm.guard(deadline, close).await;
-    }
-}
-
-/// An answer on its way out.
-struct Streaming<'s> {
-    leg: &'s Leg,
-    alarm: &'s mut Alarm,
-    sender: &'s mut Sender,
-    outbound: &'s mut Outbound,
-    stalled_since: Option<(Tick, usize)>,
-}
-
-impl Streaming<'_> {
-    async fn run(mut self) -> Result<(), SendError<BrokenOff>> {
-        poll_fn(|context| self.poll(context)).await
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError<BrokenOff>>> {
-        let outbound = &mut *self.outbound;
-        if let Poll::Ready(result) = self.sender.poll_send(context, self.leg, |context| outbound.poll_frame(context)) {
-            return Poll::Ready(result);
-        }
-        let clock = &self.outbound.exchange.worker.clock;
-        let waiting = self.leg.unsent();
-        if waiting == 0 {
-            self.stalled_since = None;
-            let half_close_timeout = self.outbound.exchange.policy().limits.half_close_timeout;
-            let mut watch = ClientWatch { leg: self.leg, clock, half_close_timeout, gone_at: Tick::NEVER };
-            return watch.poll_broken(context).map(|()| Err(SendError::Peer(std::io::ErrorKind::ConnectionReset.into())));
-        }
-        let since = match self.stalled_since {
-            Some((since, before)) if before == waiting => since,
-            _ => clock.now(),
-        };
-        self.stalled_since = Some((since, waiting));
-        let late = since.after(self.outbound.exchange.policy().limits.write_timeout);
-        let deadline = self.outbound.exchange.deadline;
-        std::task::ready!(self.alarm.poll_at(late.min(deadline), context));
-        Poll::Ready(Err(if deadline <= late {
-            self.outbound.note(Reason::ExchangeTimeout);
-            SendError::Body(BrokenOff)
-        } else {
-            SendError::Peer(std::io::ErrorKind::TimedOut.into())
-        }))
     }
 }

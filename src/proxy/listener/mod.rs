@@ -6,16 +6,19 @@
 pub(crate) mod bind;
 mod client;
 pub(crate) mod clients;
-mod connection;
+mod streaming;
 mod tunnel;
+mod connection;
 pub(crate) mod mount;
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use super::drain::{Drain, Step};
 use super::exchange::Peer;
@@ -52,58 +55,90 @@ pub(crate) struct Shared {
     pub(crate) clients: Arc<Clients>,
 }
 
-/// Connections that the kernel had accepted for us when the listener was let go are served, up to so many.
-const LAST_CALLS_MAX: u32 = 128;
-
 /// How long accepting pauses when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes a listener up.
-pub(crate) fn open(acceptor: Acceptor, pipeline: &Rc<Pipeline>) {
+/// Takes a listener up. The task ends once the listener is let go and has accepted what was there for it.
+pub(crate) fn open(acceptor: Acceptor, pipeline: &Rc<Pipeline>) -> JoinHandle<()> {
     let drain = pipeline.worker.open_door(acceptor.slot);
-    tokio::task::spawn_local(acceptor.run(Rc::clone(pipeline), drain));
+    tokio::task::spawn_local(acceptor.run(Rc::clone(pipeline), drain))
+}
+
+/// Every answer of all listeners says from now on that its connection ends.
+pub(crate) fn announce(pipeline: &Rc<Pipeline>) {
+    reach(&pipeline.worker.drains(None), Step::Announced);
 }
 
 /// Lets a listener go: nothing is accepted any more, and idle connections end a little later.
 pub(crate) fn close(slot: Option<usize>, pipeline: &Rc<Pipeline>) {
-    let worker = Rc::clone(&pipeline.worker);
-    worker.drain(slot, Step::Begun);
+    let drains = pipeline.worker.drains(slot);
+    reach(&drains, Step::Begun);
     tokio::task::spawn_local(async move {
         tokio::time::sleep(IDLE_GRACE).await;
-        worker.drain(slot, Step::IdleOver);
+        reach(&drains, Step::IdleOver);
     });
+}
+
+fn reach(drains: &[Rc<Drain>], step: Step) {
+    for drain in drains {
+        drain.reach(step);
+    }
 }
 
 impl Acceptor {
     /// Accepts until the listener is let go.
     async fn run(self, pipeline: Rc<Pipeline>, drain: Rc<Drain>) {
         let port = self.socket.local_addr().map_or(0, |address| address.port());
-        let Ok(socket) = TcpListener::from_std(self.socket) else { return };
-        let mut last_calls = LAST_CALLS_MAX;
-        while last_calls > 0 {
-            if drain.has_reached(Step::Begun) {
-                last_calls -= 1;
-            }
+        let welcome = Welcome { pipeline, shared: self.shared, slot: self.slot, port, drain };
+        let socket = match TcpListener::from_std(self.socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::error!(%error, port, "a worker cannot take up a listening socket"),
+        };
+        loop {
             let accepted = tokio::select! {
                 biased;
+                () = welcome.drain.wait(Step::Begun) => break,
                 accepted = socket.accept() => accepted,
-                () = drain.wait(Step::Begun) => return,
             };
-            let Ok((stream, address)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let Some(place) = Place::take(&pipeline, &self.shared, self.slot, address.ip()) else { continue };
-            let peer = Peer {
-                address,
-                address_text: address.ip().to_canonical().to_string().into(),
-                listener: self.slot,
-                port,
-                watch: Rc::new(Stopwatch::default()),
-                drain: Rc::clone(&drain),
-            };
-            tokio::task::spawn_local(serve(Rc::clone(&pipeline), stream, peer, place));
+            match accepted {
+                Ok((stream, address)) => welcome.admit(stream, address),
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            }
         }
+        // What the kernel has accepted for us is served: to close the socket would reset it.
+        let Ok(socket) = socket.into_std() else { return };
+        for _ in 0..bind::BACKLOG {
+            let Ok((stream, address)) = socket.accept() else { return };
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                welcome.admit(stream, address);
+            }
+        }
+    }
+}
+
+/// What a connection gets on its way in.
+struct Welcome {
+    pipeline: Rc<Pipeline>,
+    shared: Arc<Shared>,
+    slot: usize,
+    port: u16,
+    drain: Rc<Drain>,
+}
+
+impl Welcome {
+    fn admit(&self, stream: TcpStream, address: SocketAddr) {
+        let Some(place) = Place::take(&self.pipeline, &self.shared, self.slot, address.ip()) else { return };
+        let peer = Peer {
+            address,
+            address_text: address.ip().to_canonical().to_string().into(),
+            listener: self.slot,
+            port: self.port,
+            watch: Rc::new(Stopwatch::default()),
+            drain: Rc::clone(&self.drain),
+        };
+        tokio::task::spawn_local(serve(Rc::clone(&self.pipeline), stream, peer, place));
     }
 }
 

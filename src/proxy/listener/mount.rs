@@ -25,7 +25,7 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::fields::{Fields, Known};
 use crate::proxy::http1::framing::Framing;
-use crate::proxy::http1::hop;
+use crate::proxy::http1::{hop, host};
 use crate::proxy::message::{Body, Request};
 use crate::proxy::pipeline::{Outbound, Pipeline};
 use crate::telemetry::record::names;
@@ -198,6 +198,8 @@ fn request_of(
     if let (Some(authority), false) = (head.uri.authority(), headers.has(Known::Host)) {
         headers.append(Known::Host.text().as_bytes(), authority.as_str().as_bytes());
     }
+    host::check(&headers, head.version)?;
+    hop::remove_nominated(&mut headers)?;
     Ok(Request { method: head.method, target, version: head.version, headers, body: Body::boxed(body), interim: None, upgrade: None })
 }
 

@@ -68,7 +68,7 @@ impl<'t> Tunnel<'t> {
         alarm.poll_at(moved_at.after(self.idle_timeout), context).map(|()| Some(Reason::UpgradeIdleTimeout))
     }
 
-    /// Bytes written do not count as such: what the kernel took of them lets the next ones be read.
+    /// Bytes read, bytes that wait to be written, and ends: whatever moves changes one of them.
     fn progress(&self) -> (u64, u64, usize, usize, bool, bool) {
         (self.up.moved, self.down.moved, self.up.to.unsent(), self.down.to.unsent(), self.up.closed, self.down.closed)
     }

@@ -34,11 +34,13 @@ pub(crate) struct Upload {
     started: bool,
     over: bool,
     broken: bool,
+    /// Something of an answer came.
+    pub(crate) heard: bool,
 }
 
 impl Upload {
     pub(crate) fn new(leg: Rc<Leg>, body: Body) -> Self {
-        Upload { leg, sender: Sender::new(body.framing()), started: body.is_empty(), body, over: false, broken: false }
+        Upload { leg, sender: Sender::new(body.framing()), started: body.is_empty(), body, over: false, broken: false, heard: false }
     }
 
     /// The whole request is with the upstream's kernel.
@@ -98,6 +100,8 @@ pub(crate) struct Call<'c> {
     pub(crate) interim: Option<&'c Interim>,
     /// The protocol that the request asks to switch to.
     pub(crate) upgrade: Option<&'static str>,
+    /// The client sends its body only once it is told to.
+    pub(crate) expects_continue: bool,
     /// Between two pieces of the request's body.
     pub(crate) request_idle_timeout: Duration,
     /// When the whole exchange must be over.
@@ -153,11 +157,14 @@ impl Call<'_> {
                 Poll::Pending => {}
             }
         }
-        if let Poll::Ready(result) = self.poll_head(progress, &upload.leg, context) {
+        let polled = self.poll_head(progress, &upload.leg, context);
+        upload.heard = progress.first_byte_at.is_some();
+        if let Poll::Ready(result) = polled {
             return Poll::Ready(result);
         }
         let limit = match progress.sent_at {
             Some(sent_at) => sent_at.after(self.limits.first_byte_timeout),
+            None if self.is_waited_for(progress) => progress.uploaded_at.after(self.limits.first_byte_timeout),
             None => progress.uploaded_at.after(self.request_idle_timeout),
         };
         if alarm.poll_at(limit.min(self.deadline), context).is_pending() {
@@ -165,7 +172,9 @@ impl Call<'_> {
         }
         Poll::Ready(Err(match progress.sent_at {
             _ if self.deadline <= limit => Failure::ExchangeTimeout,
-            None if upload.leg.unsent() == 0 => Failure::RequestBody(Broken::Io(io::ErrorKind::TimedOut.into())),
+            None if upload.leg.unsent() == 0 && !self.is_waited_for(progress) => {
+                Failure::RequestBody(Broken::Io(io::ErrorKind::TimedOut.into()))
+            }
             _ => Failure::FirstByteTimeout,
         }))
     }
@@ -207,6 +216,11 @@ impl Call<'_> {
         head.map(|head| parse_response(head, self.method)).transpose()
     }
 
+    /// The client waits for the upstream's leave to send its body.
+    fn is_waited_for(&self, progress: &Progress<'_>) -> bool {
+        self.expects_continue && progress.interims == 0 && progress.attempt.request_bytes == 0
+    }
+
     /// The upstream switches to the protocol that it was asked for.
     fn is_switched_by(&self, head: &ResponseHead) -> bool {
         let names = |protocol: &str| head.headers.get(Known::Upgrade).is_some_and(|named| named.eq_ignore_ascii_case(protocol.as_bytes()));
@@ -237,9 +251,9 @@ impl Drop for Progress<'_> {
 }
 
 /// A failure on a connection that had served before, before any byte of an answer: it may have been closed while it was idle.
-pub(crate) fn as_stale(failure: Failure, reused: bool, leg: &Leg) -> Failure {
+pub(crate) fn as_stale(failure: Failure, reused: bool) -> Failure {
     match failure {
-        Failure::Closed | Failure::Reset(_) if reused && !leg.has_input() => Failure::Stale,
+        Failure::Closed | Failure::Reset(_) if reused => Failure::Stale,
         other => other,
     }
 }

@@ -213,6 +213,14 @@ impl Record {
         self.attempts[..count].last_mut()
     }
 
+    /// Nobody finished it. What is known already stands.
+    pub(crate) fn abandon(&mut self, reason: Reason, status: u16) {
+        self.reason.get_or_insert(reason);
+        if self.status == 0 {
+            self.status = status;
+        }
+    }
+
     pub(crate) fn duration_ns(&self) -> u64 {
         self.ended.since(self.began)
     }

@@ -33,13 +33,15 @@ pub(crate) enum Reason {
     ExchangeTimeout,
     /// Nothing moved in a tunnel.
     UpgradeIdleTimeout,
+    /// The gateway ended before the exchange did.
+    Draining,
     Internal,
     /// The upstream answered with a 5xx of its own: the semantic conventions make the status the error type.
     UpstreamStatus,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Reason; 28] = [
+    pub(crate) const ALL: [Reason; 29] = [
         Reason::MalformedRequest,
         Reason::TargetTooLong,
         Reason::HeadersTooLarge,
@@ -66,6 +68,7 @@ impl Reason {
         Reason::UpstreamBodyBroken,
         Reason::ExchangeTimeout,
         Reason::UpgradeIdleTimeout,
+        Reason::Draining,
         Reason::Internal,
         Reason::UpstreamStatus,
     ];
@@ -98,6 +101,7 @@ impl Reason {
             Reason::UpstreamBodyBroken => "upstream_body_broken",
             Reason::ExchangeTimeout => "exchange_timeout",
             Reason::UpgradeIdleTimeout => "upgrade_idle_timeout",
+            Reason::Draining => "draining",
             Reason::Internal => "internal",
             Reason::UpstreamStatus => "upstream_status",
         }
