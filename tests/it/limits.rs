@@ -263,6 +263,7 @@ fn a_connection_on_which_nothing_comes_is_closed_without_a_word() {
     let gateway = limited("header_timeout: 200ms", &origin.config());
     assert!(ends(&mut Client::connect(gateway.address)));
     wait_for("the connection to be counted out", || (metric(&gateway, "pellucid_connections") == 0.0).then_some(()));
+    assert_eq!(metric(&gateway, "pellucid_connections_closed_total{reason=\"header_timeout\"}"), 1.0);
     assert!(gateway.api("/api/v1/requests")["requests"].as_array().unwrap().is_empty());
 }
 
@@ -304,6 +305,7 @@ fn a_connection_between_two_requests_is_closed_without_a_word() {
     assert!(ends(&mut client));
     wait_for("the connection to be counted out", || (metric(&gateway, "pellucid_connections") == 0.0).then_some(()));
     assert_eq!(gateway.api("/api/v1/requests")["requests"].as_array().unwrap().len(), 1);
+    assert_eq!(metric(&gateway, "pellucid_connections_closed_total{reason=\"idle_timeout\"}"), 1.0);
 }
 
 #[test]

@@ -33,6 +33,8 @@ use crate::proxy::pipeline::{BrokenOff, Outbound, Pipeline};
 use crate::proxy::response::{INTERNAL, Wire, of_fault};
 use crate::proxy::snapshot::ListenerLimits;
 use crate::proxy::worker::Worker;
+use crate::telemetry::record::ending::Ending;
+use crate::telemetry::record::instruments::raise;
 use crate::telemetry::record::reason::Reason;
 
 pub(super) struct Connection {
@@ -44,6 +46,7 @@ pub(super) struct Connection {
     served: u64,
     /// The end of the last one, or the connection's beginning.
     quiet_since: Tick,
+    ending: Ending,
 }
 
 /// What becomes of the connection.
@@ -80,10 +83,16 @@ impl Connection {
         let leg = Rc::new(Leg::new(stream, Rc::clone(&worker.buffers)));
         let alarm = Alarm::new(worker.clock.clone());
         let quiet_since = worker.clock.now();
-        Connection { pipeline, leg, peer, alarm, served: 0, quiet_since }
+        Connection { pipeline, leg, peer, alarm, served: 0, quiet_since, ending: Ending::default() }
     }
 
     pub(super) async fn run(mut self) {
+        self.live().await;
+        raise(&self.worker().recorder.borrow().gauges().connections_closed[self.ending as usize]);
+    }
+
+    /// From one request to the next, or to the connection's end.
+    async fn live(&mut self) {
         loop {
             if !self.wait_for_bytes(self.quiet_until()).await {
                 return;
@@ -122,11 +131,18 @@ impl Connection {
         let drain = Rc::clone(&self.peer.drain);
         let leg = &self.leg;
         let readable = self.alarm.guard(deadline, poll_fn(|context| leg.poll_readable(context)));
-        tokio::select! {
+        let unheard = if self.served == 0 { Ending::HeaderTimeout } else { Ending::IdleTimeout };
+        let ended = tokio::select! {
             biased;
-            readable = readable => matches!(readable, Ok(Ok(()))),
-            () = drain.wait(Step::IdleOver) => false,
-        }
+            readable = readable => match readable {
+                Ok(Ok(())) => return true,
+                Ok(Err(_)) => Ending::Client,
+                Err(_late) => unheard,
+            },
+            () = drain.wait(Step::IdleOver) => Ending::Draining,
+        };
+        self.ending = ended;
+        false
     }
 
     /// Serves requests as long as they come.
@@ -179,7 +195,10 @@ impl Connection {
             }
             let leg = &self.leg;
             match self.alarm.guard(deadline, poll_fn(|context| leg.poll_fill(context, READ_SMALL_BYTES))).await {
-                Ok(Ok(0)) | Ok(Err(_)) => return Arrival::None(Next::Close),
+                Ok(Ok(0)) | Ok(Err(_)) => {
+                    self.ending = Ending::Client;
+                    return Arrival::None(Next::Close);
+                }
                 Ok(Ok(_)) => {}
                 Err(_late) => {
                     return match began {
@@ -227,7 +246,10 @@ impl Connection {
         drop(request);
         match answered {
             Ok(Some(outbound)) => self.answer(outbound, &asked).await,
-            Ok(None) => Next::Close,
+            Ok(None) => {
+                self.ending = Ending::Client;
+                Next::Close
+            }
             Err(panic) => self.apologise(&asked, &*panic).await,
         }
     }
@@ -256,6 +278,11 @@ impl Connection {
             && !self.peer.drain.has_reached(Step::Announced)
             && !self.leg.is_done_for()
             && (asked.swallows || !unread);
+        if spent {
+            self.ending = Ending::RequestsPerConnection;
+        } else if self.peer.drain.has_reached(Step::Announced) {
+            self.ending = Ending::Draining;
+        }
         let status = outbound.status;
         let trace_id = outbound.exchange.policy().tell_trace_id.then(|| outbound.exchange.trace_id());
         let date = self.pipeline.worker.date();
@@ -265,6 +292,7 @@ impl Connection {
         // They lie in a buffer, which a long answer need not hold.
         outbound.headers = Fields::new();
         if status == StatusCode::SWITCHING_PROTOCOLS {
+            self.ending = Ending::Tunnel;
             self.tunnel(outbound).await;
             return Next::Close;
         }

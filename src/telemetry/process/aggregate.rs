@@ -11,6 +11,7 @@ use super::exemplars::Exemplars;
 use crate::telemetry::export::access_log::error_type;
 use crate::telemetry::export::ledger::{self, Ledger, Signal};
 use crate::telemetry::export::metrics::{Exemplar, Family, FamilyKind, Histogram, Sample, Value};
+use crate::telemetry::record::ending::Ending;
 use crate::telemetry::record::instruments::{Feed, Gauges};
 use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::{self, METHODS, Metric, PHASE_LABELS, VERSIONS};
@@ -106,12 +107,18 @@ impl Aggregate {
         let gauge = |metric, value| Family::single(metric, FamilyKind::Gauge, value);
         let counter = |metric, value| Family::single(metric, FamilyKind::Counter, value);
         let refused_clients = sum(|gauges| &gauges.connections_refused_client);
+        let mut closed = Family::new(&names::CONNECTIONS_CLOSED, FamilyKind::Counter);
+        for ending in Ending::ALL {
+            let count = feeds.iter().map(|feed| feed.gauges.connections_closed[ending as usize].load(Ordering::Relaxed)).sum::<u64>();
+            closed.push(vec![(names::LABEL_REASON, ending.label().into())], count as f64);
+        }
         vec![
             gauge(&names::ACTIVE_REQUESTS, sum(|gauges| &gauges.active_requests)),
             gauge(&names::CONNECTIONS, sum(|gauges| &gauges.connections)),
             counter(&names::CONNECTIONS_ACCEPTED, sum(|gauges| &gauges.connections_accepted)),
             counter(&names::CONNECTIONS_REFUSED, sum(|gauges| &gauges.connections_refused) + refused_clients),
             counter(&names::CONNECTIONS_REFUSED_CLIENT, refused_clients),
+            closed,
             gauge(&names::SERIES, self.budget.used() as f64),
             counter(&names::FOLDED_SERIES, self.budget.folded() as f64),
         ]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ending::Ending;
 use super::series::{Budget, Kind, Parts, Series, Shard};
 use super::slim::Slim;
 use super::{Phase, Record};
@@ -20,6 +21,8 @@ pub(crate) struct Gauges {
     pub(crate) connections_refused: AtomicU64,
     /// Those over the cap on one client's connections.
     pub(crate) connections_refused_client: AtomicU64,
+    /// In the order of [`Ending::ALL`].
+    pub(crate) connections_closed: [AtomicU64; Ending::ALL.len()],
     /// Records that found the ring full, and the spans they stood for if they were to be kept for certain.
     pub(crate) lost_records: AtomicU64,
     pub(crate) lost_spans: AtomicU64,

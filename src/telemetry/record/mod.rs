@@ -5,6 +5,7 @@
 
 pub(crate) mod names;
 pub(crate) mod reason;
+pub(crate) mod ending;
 pub(crate) mod propagation;
 pub(crate) mod baggage;
 pub(crate) mod wire;

@@ -126,6 +126,8 @@ metrics! {
         "Client connections that are open.";
     CONNECTIONS_ACCEPTED: "pellucid_connections_accepted_total", "pellucid.connections.accepted", "{connection}",
         "Client connections accepted.";
+    CONNECTIONS_CLOSED: "pellucid_connections_closed_total", "pellucid.connections.closed", "{connection}",
+        "Client connections that ended, by what ended them.";
     CONNECTIONS_REFUSED: "pellucid_connections_refused_total", "pellucid.connections.refused", "{connection}",
         "Client connections closed at once because the listener, or the client, had as many as it may.";
     CONNECTIONS_REFUSED_CLIENT: "pellucid_connections_refused_per_client_total", "pellucid.connections.refused_per_client", "{connection}",
