@@ -56,3 +56,17 @@ fn a_request_that_breaks_down_is_answered_counted_and_survived() {
     assert!(metrics.contains("http_server_active_requests 0"), "{metrics}");
     gateway.shutdown();
 }
+
+#[test]
+fn a_mounted_request_that_breaks_down_is_a_500_and_survived() {
+    use tower::ServiceExt;
+    let gateway = Gateway::from_yaml(CONFIG).unwrap();
+    sabotage(&gateway);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = |path: &str| {
+        let request = http::Request::get(path).header("host", "h").body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        runtime.block_on(gateway.service().oneshot(request)).unwrap().status().as_u16()
+    };
+    assert_eq!((status("/broken"), status("/")), (500, 200));
+    gateway.shutdown();
+}

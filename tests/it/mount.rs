@@ -73,3 +73,33 @@ fn a_client_of_the_app_that_leaves_is_a_499() {
         (records.first()?["status"] == 499).then_some(())
     });
 }
+
+#[test]
+fn a_client_of_the_app_that_leaves_a_silent_stream_ends_it_at_the_upstream() {
+    let origin = Origin::scripted(|talk| {
+        talk.read_request();
+        talk.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        // Silent until the other side ends.
+        while talk.stream.peek(&mut [0]).is_ok_and(|count| count > 0) {}
+    });
+    let yaml = format!("listeners: [{{ name: p, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: 127.0.0.1:0 }}\n{}", origin.config());
+    let gateway = Gateway::from_yaml(&yaml).unwrap();
+    let mut client = Client::connect(serve(&gateway));
+    client.send("GET /stream HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.read_head().unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!((client.read_line(), client.read_line()), ("5".to_owned(), "hello".to_owned()));
+    drop(client);
+    let record =
+        wait_for("the record", || fetch(gateway.admin(), "/api/v1/requests").json()["requests"].as_array().unwrap().first().cloned());
+    assert_eq!((record["status"].as_u64(), record["error"].as_str()), (Some(200), Some("client_gone")), "{record}");
+}
+
+#[test]
+fn a_host_that_says_more_than_a_host_is_refused_by_the_mounted_service_too() {
+    let origin = Origin::echo();
+    let yaml = format!("listeners: [{{ name: p, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: 127.0.0.1:0 }}\n{}", origin.config());
+    let gateway = Gateway::from_yaml(&yaml).unwrap();
+    let address = serve(&gateway);
+    let answer = ask(address, "GET / HTTP/1.1\r\nHost: a\";for=1.2.3.4;x=\"\r\nConnection: close\r\n\r\n");
+    assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("malformed_request")));
+}

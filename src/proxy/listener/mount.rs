@@ -27,7 +27,7 @@ use crate::proxy::fields::{Fields, Known};
 use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::{hop, host};
 use crate::proxy::message::{Body, Request};
-use crate::proxy::pipeline::{Outbound, Pipeline};
+use crate::proxy::pipeline::{BrokenOff, Outbound, Pipeline};
 use crate::telemetry::record::names;
 use crate::telemetry::record::reason::Reason;
 
@@ -225,26 +225,52 @@ async fn stream(mut outbound: Outbound, answer: oneshot::Sender<http::Response<M
     }
     let mut sent = 0;
     loop {
-        let permit = frames.reserve().await;
-        let frame = poll_fn(|context| outbound.poll_frame(context)).await;
-        match (frame, permit) {
-            (None, _) => return outbound.finish(sent, true),
-            (Some(Ok(frame)), Ok(permit)) => {
+        let permit = match room(&mut outbound, &frames).await {
+            Ok(permit) => permit,
+            Err(reason) => {
+                outbound.client_gone(reason);
+                return outbound.finish(sent, false);
+            }
+        };
+        match next_frame(&mut outbound, &frames).await {
+            None => return outbound.finish(sent, true),
+            Some(Ok(frame)) => {
                 sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 permit.send(Ok(frame));
             }
-            (Some(Err(_)), permit) => {
-                if let Ok(permit) = permit {
-                    permit.send(Err(io::ErrorKind::ConnectionReset.into()));
-                }
-                return outbound.finish(sent, false);
-            }
-            (Some(Ok(_)), Err(_)) => {
-                outbound.client_gone(Reason::ClientGone);
+            Some(Err(BrokenOff)) => {
+                permit.send(Err(io::ErrorKind::ConnectionReset.into()));
                 return outbound.finish(sent, false);
             }
         }
     }
+}
+
+type Frames = mpsc::Sender<Result<Frame<Bytes>, io::Error>>;
+
+/// Room for one more frame, once the caller has taken one: within the write timeout and the route's deadline.
+async fn room<'f>(outbound: &mut Outbound, frames: &'f Frames) -> Result<mpsc::Permit<'f, Result<Frame<Bytes>, io::Error>>, Reason> {
+    let write_timeout = outbound.exchange.policy().limits.write_timeout;
+    let late = outbound.exchange.worker.clock.now().after(write_timeout);
+    let deadline = outbound.exchange.deadline;
+    match outbound.exchange.alarm().guard(late.min(deadline), frames.reserve()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) => Err(Reason::ClientGone),
+        Err(_late) => Err(if deadline <= late { Reason::ExchangeTimeout } else { Reason::ClientWriteTimeout }),
+    }
+}
+
+/// The next frame; broken off where the caller has left meanwhile.
+async fn next_frame(outbound: &mut Outbound, frames: &Frames) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+    let mut left = std::pin::pin!(frames.closed());
+    poll_fn(|context| match outbound.poll_frame(context) {
+        Poll::Pending if left.as_mut().poll(context).is_ready() => {
+            outbound.client_gone(Reason::ClientGone);
+            Poll::Ready(Some(Err(BrokenOff)))
+        }
+        polled => polled,
+    })
+    .await
 }
 
 /// What the mounted service's own server passes on.
