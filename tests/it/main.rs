@@ -27,6 +27,7 @@ mod faults;
 mod faults2;
 mod faults_client;
 mod faults_client2;
+mod firewall;
 mod floods;
 mod floods2;
 mod limits;

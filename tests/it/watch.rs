@@ -186,3 +186,19 @@ fn a_gateway_that_is_not_to_watch_waits_until_it_is_told() {
     wait_until_it_says(&waiting, "/", "two");
     assert_eq!(told(&waiting, 1), [("signal".to_owned(), "applied".to_owned())]);
 }
+
+#[test]
+fn what_was_reloaded_on_request_is_not_reloaded_again_by_the_watcher() {
+    let gateway = start(&yaml("one"));
+    for (text, status) in [(yaml("two"), 200), ("listeners: 7\n".to_owned(), 422)] {
+        std::fs::write(&gateway.config, text).unwrap();
+        let answer =
+            crate::support::ask(gateway.admin, "POST /api/v1/reload HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        assert_eq!(answer.status, status);
+    }
+    // Longer than the watcher takes to notice a change.
+    std::thread::sleep(Duration::from_millis(1500));
+    let told: Vec<_> = history(&gateway).iter().map(|entry| (entry["trigger"].clone(), entry["result"].clone())).collect();
+    assert_eq!(told, [("api".into(), "refused".into()), ("api".into(), "applied".into())]);
+    assert_eq!(gateway.get("/").text(), "two");
+}

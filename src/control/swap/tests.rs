@@ -22,7 +22,7 @@ use crate::proxy::fields::Fields;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::upstream::endpoint::Endpoint;
 
-const SCHEDULES: u64 = 12;
+const SCHEDULES: u64 = 60;
 const RELOADS: u32 = 40;
 const READERS: usize = 2;
 
