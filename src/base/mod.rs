@@ -4,6 +4,7 @@
 //! Not here: anything that knows what a request is.
 
 pub(crate) mod alarm;
+pub(crate) mod atomic;
 pub(crate) mod clock;
 pub(crate) mod draw;
 pub(crate) mod ids;

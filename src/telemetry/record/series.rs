@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::fast::FixedState;
+
+use crate::base::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of every histogram's buckets but the last, which is open.
 pub(crate) const BOUND_COUNT: usize = 14;
@@ -332,5 +333,28 @@ mod tests {
         first.observe(parts(1), 1, [0, 0]);
         second.observe(parts(1), 1, [0, 0]);
         assert_eq!(budget.used(), 1);
+    }
+
+    /// Under every interleaving that is tried: no more series than may be, each counted once, and one that was let in stays in.
+    #[test]
+    #[cfg(feature = "model")]
+    fn model_workers_never_admit_more_than_the_budget() {
+        let turn = || {
+            let budget = Arc::new(Budget::new(2));
+            let bring = |keys: [u32; 2]| {
+                let budget = Arc::clone(&budget);
+                shuttle::thread::spawn(move || keys.map(|subject| budget.admit(Key::pack(parts(subject)))))
+            };
+            let (a, b) = (bring([1, 2]), bring([2, 3]));
+            let (a, b) = (a.join().unwrap(), b.join().unwrap());
+            let held: Vec<u64> = budget.slots.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|held| *held != 0).collect();
+            assert_eq!(held.len() as u64, budget.used(), "{a:?} {b:?}");
+            assert!(budget.used() <= 2, "{a:?} {b:?}");
+            for (admitted, subject) in a.into_iter().zip([1, 2]).chain(b.into_iter().zip([2, 3])) {
+                assert!(!admitted || held.contains(&Key::pack(parts(subject)).0), "{subject} was let in and is not there");
+            }
+        };
+        shuttle::check_random(turn, 5000);
+        shuttle::check_pct(turn, 5000, 3);
     }
 }
