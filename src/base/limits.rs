@@ -64,7 +64,7 @@ pub(crate) const ROUTES_MAX: usize = 100_000;
 /// Bytes of a configuration file.
 pub(crate) const CONFIG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one OTLP request before compression; the Collector's gRPC server takes 4 MiB by default.
-pub(crate) const OTLP_REQUEST_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const OTLP_REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Encoded OTLP requests that wait for the Collector, over all signals.
 pub(crate) const OTLP_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the Collector's answer that are read.
