@@ -228,12 +228,15 @@ fn a_dead_collector_costs_no_request_and_export_resumes_by_itself() {
         assert_eq!(number("produced"), number("exported") + number("rejected") + dropped + number("queued"), "{traces}");
         traces
     };
-    assert!(traces(&gateway)["queued"].as_u64().unwrap() >= 100);
+    // On a machine that is slow enough, the first ones have been tried as often as they may be by now, and are dropped.
+    let down = traces(&gateway);
+    assert!(down["produced"].as_u64().unwrap() >= 100 && down["exported"] == 0, "{down}");
     let collector = Collector::start_on(grpc, http, None, None, dir);
     gateway.get("/up");
     collector.span("a span after the Collector came up", |span| span.string("url.path").as_deref() == Some("/up"));
     let settled = wait_for("the queue to empty", || Some(traces(&gateway)).filter(|traces| traces["queued"] == 0));
-    assert!(settled["exported"].as_u64().unwrap() >= 100, "{settled}");
+    let dropped = settled["dropped"]["retries_exhausted"].as_u64().unwrap_or(0);
+    assert!(settled["exported"].as_u64().unwrap() + dropped >= 102, "{settled}");
     wait_for("what the account calls exported in the Collector's file", || {
         (collector.spans().len() as u64 == traces(&gateway)["exported"].as_u64()?).then_some(())
     });
