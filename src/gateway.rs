@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
 use crate::base::clock::Clock;
 use crate::base::draw::Draw;
 use crate::base::ids::{TraceId, hex_text};
@@ -37,16 +35,12 @@ pub struct Gateway {
     control: Arc<Control>,
     admin: SocketAddr,
     service: mount::Service,
-    workers: Vec<WorkerHandle>,
+    /// The workers' threads; none once they have ended.
+    workers: Vec<JoinHandle<()>>,
     plane: Option<plane::Plane>,
     ready: Arc<AtomicBool>,
     succeeded: Arc<AtomicBool>,
     telemetry: Telemetry,
-}
-
-struct WorkerHandle {
-    orders: mpsc::Sender<Order>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Why a gateway did not start.
@@ -115,7 +109,7 @@ impl Gateway {
         let (recorders, feeds): (Vec<Recorder>, Vec<Feed>) = (0..workers).map(|_| Recorder::new(Arc::clone(&budget))).unzip();
         let (telemetry, senders, metrics_outbox) = start_telemetry(&settings, &control, feeds, budget, &ledger)?;
         let (parts, orders, jobs) = crew::deal(workers, acceptors, recorders);
-        control.sockets().employ(orders.clone(), Some(admin_copy));
+        control.sockets().employ(orders, Some(admin_copy));
         let threads =
             crew::start_workers(parts, &control).map_err(|error| StartError::Io(format!("a worker thread cannot be started: {error}")))?;
         let ready = Arc::new(AtomicBool::new(true));
@@ -138,7 +132,7 @@ impl Gateway {
             control: Arc::clone(&control),
             admin,
             service: mount::Service::new(jobs),
-            workers: orders.into_iter().zip(threads).map(|(orders, thread)| WorkerHandle { orders, thread: Some(thread) }).collect(),
+            workers: threads,
             plane: Some(plane),
             ready,
             succeeded: Arc::default(),
@@ -201,25 +195,18 @@ impl Gateway {
         if let Some(plane) = self.plane.as_ref().filter(|_| self.succeeded.load(Ordering::Relaxed)) {
             plane.leave_admin();
         }
-        self.tell(|| Order::Announce);
+        self.control.sockets().tell(|| Order::Announce);
         std::thread::sleep(delay);
         self.drain(timeout);
     }
 
-    fn tell(&self, order: impl Fn() -> Order) {
-        for worker in &self.workers {
-            // A worker that is gone needs no order.
-            let _ = worker.orders.try_send(order());
-        }
-    }
-
     fn drain(&mut self, timeout: Duration) {
-        self.control.sockets().let_go();
-        self.tell(|| Order::Drain(timeout));
-        for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take() {
-                let _ = thread.join();
-            }
+        let mut sockets = self.control.sockets();
+        sockets.let_go();
+        sockets.tell(|| Order::Drain(timeout));
+        drop(sockets);
+        for thread in self.workers.drain(..) {
+            let _ = thread.join();
         }
         if let Some(plane) = self.plane.take() {
             plane.stop();

@@ -203,7 +203,8 @@ impl Sockets {
         self.admin = None;
     }
 
-    fn tell(&self, order: impl Fn() -> Order) {
+    /// Gives an order to every worker.
+    pub(crate) fn tell(&self, order: impl Fn() -> Order) {
         for worker in &self.orders {
             // A worker that is gone has closed its sockets.
             let _ = worker.try_send(order());
