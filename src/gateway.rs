@@ -16,6 +16,7 @@ use crate::base::draw::Draw;
 use crate::base::ids::{TraceId, hex_text};
 use crate::control::admin::Admin;
 use crate::control::compile::TelemetrySettings;
+use crate::control::profiling::{ProfileSettings, Profiling};
 use crate::control::sockets::Inherited;
 use crate::control::swap::{Control, Refused, Source};
 use crate::control::watch::Watch;
@@ -25,7 +26,9 @@ use crate::telemetry::export::ledger::{Ledger, Signal};
 use crate::telemetry::export::log_sink::LogSink;
 use crate::telemetry::export::otlp::sender::{self, Outbox, Sender};
 use crate::telemetry::process::{Parts, Telemetry};
+use crate::telemetry::profile::profiler::Profiler;
 use crate::telemetry::record::instruments::{Feed, Recorder};
+use crate::telemetry::record::polls::Polls;
 use crate::telemetry::record::series::Budget;
 
 mod crew;
@@ -107,7 +110,9 @@ impl Gateway {
 
         let budget = Arc::new(Budget::new(settings.series_max));
         let (recorders, feeds): (Vec<Recorder>, Vec<Feed>) = (0..workers).map(|_| Recorder::new(Arc::clone(&budget))).unzip();
-        let (telemetry, senders, metrics_outbox) = start_telemetry(&settings, &control, feeds, budget, &ledger)?;
+        let polls: Arc<[Arc<Polls>]> = recorders.iter().map(Recorder::polls).collect();
+        let Exporters { telemetry, senders, metrics, profiles } = start_telemetry(&settings, &control, feeds, budget, &ledger)?;
+        let profiling = start_profiling(&control.clock, &polls, settings.profiles);
         let (parts, orders, jobs) = crew::deal(workers, acceptors, recorders);
         control.sockets().employ(orders, Some(admin_copy));
         let threads =
@@ -115,10 +120,18 @@ impl Gateway {
         let ready = Arc::new(AtomicBool::new(true));
         drop(entered);
         let parts = plane::Parts {
-            admin: Admin { control: Arc::clone(&control), telemetry: telemetry.clone(), ready: Arc::clone(&ready) },
+            admin: Admin {
+                control: Arc::clone(&control),
+                telemetry: telemetry.clone(),
+                ready: Arc::clone(&ready),
+                profiling,
+                polls,
+                debug: config.admin.debug.unwrap_or_else(|| admin.ip().is_loopback()),
+            },
             socket: admin_socket,
             senders,
-            metrics: metrics_outbox.map(|outbox| (outbox, settings.resource.clone(), settings.push_interval)),
+            metrics: metrics.map(|outbox| (outbox, settings.resource.clone(), settings.push_interval)),
+            profiles: profiles.map(|outbox| (outbox, settings.resource.clone())),
             exports,
             watch,
         };
@@ -230,7 +243,23 @@ fn admin_socket(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpLis
     Ok(socket)
 }
 
-type Started = (Telemetry, Vec<Sender>, Option<Outbox>);
+/// Continuous profiles, and polls that are looked at.
+fn start_profiling(clock: &Clock, polls: &[Arc<Polls>], settings: ProfileSettings) -> Arc<Profiling> {
+    for polls in polls {
+        Profiler::of_process().watch(clock.clone(), polls);
+    }
+    let profiling = Profiling::new(clock.clone());
+    profiling.apply(settings);
+    profiling
+}
+
+/// The telemetry thread, and the ways to the Collector.
+struct Exporters {
+    telemetry: Telemetry,
+    senders: Vec<Sender>,
+    metrics: Option<Outbox>,
+    profiles: Option<Outbox>,
+}
 
 fn start_telemetry(
     settings: &TelemetrySettings,
@@ -238,7 +267,7 @@ fn start_telemetry(
     feeds: Vec<Feed>,
     budget: Arc<Budget>,
     ledger: &Arc<Ledger>,
-) -> Result<Started, StartError> {
+) -> Result<Exporters, StartError> {
     let mut senders = Vec::new();
     let mut outbox = |signal, target: &Option<_>| -> Result<Option<Outbox>, StartError> {
         let Some(target) = target else { return Ok(None) };
@@ -249,6 +278,7 @@ fn start_telemetry(
     };
     let spans = outbox(Signal::Traces, &settings.traces)?;
     let metrics = outbox(Signal::Metrics, &settings.metrics)?;
+    let profiles = outbox(Signal::Profiles, &settings.profiles_target)?;
     let log = match &settings.access_log {
         Some((destination, format)) => {
             let sink = LogSink::start(destination.clone(), Arc::clone(ledger))
@@ -268,7 +298,7 @@ fn start_telemetry(
         log,
     })
     .map_err(|error| StartError::Io(format!("the telemetry thread cannot be started: {error}")))?;
-    Ok((telemetry, senders, metrics))
+    Ok(Exporters { telemetry, senders, metrics, profiles })
 }
 
 #[cfg(test)]

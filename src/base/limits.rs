@@ -75,3 +75,29 @@ pub(crate) const OTLP_TRIES_MAX: u32 = 5;
 pub(crate) const LOG_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Control-plane spans or log lines that wait for export.
 pub(crate) const CONTROL_QUEUE_LEN_MAX: usize = 2048;
+/// Frames of one sampled stack; what is further out is cut off.
+pub(crate) const FRAMES_MAX: usize = 128;
+/// Words at the top of an interrupted stack that are kept, to find the caller of a function without a frame pointer.
+pub(crate) const STACK_WORDS_MAX: usize = 24;
+/// How far above the stack pointer frames are looked for.
+pub(crate) const STACK_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Samples that wait to be drained, over all threads; a power of two.
+pub(crate) const SAMPLE_RING_LEN_MAX: usize = 2048;
+/// Threads that are sampled at once.
+pub(crate) const SAMPLED_THREADS_MAX: usize = 1024;
+/// Samples a second and thread that may be asked for.
+pub(crate) const PROFILE_HZ_MAX: u32 = 1000;
+/// Seconds that one profile may take.
+pub(crate) const PROFILE_SECONDS_MAX: u64 = 600;
+/// Samples that are remembered.
+pub(crate) const HISTORY_SAMPLES_MAX: usize = 262_144;
+/// Different stacks that are remembered.
+pub(crate) const HISTORY_STACKS_MAX: usize = 65_536;
+/// How long continuous profiles are remembered.
+pub(crate) const HISTORY_SPAN: Duration = Duration::from_secs(15 * 60);
+/// A poll that takes longer is a slow one.
+pub(crate) const SLOW_POLL: Duration = Duration::from_millis(10);
+/// Events of one timeline.
+pub(crate) const TIMELINE_EVENTS_MAX: usize = 400_000;
+/// Polls that wait in a worker's ring for the timeline.
+pub(crate) const TIMELINE_RING_LEN_MAX: usize = 16_384;

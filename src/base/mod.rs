@@ -9,6 +9,7 @@ pub(crate) mod clock;
 pub(crate) mod draw;
 pub(crate) mod ids;
 pub(crate) mod limits;
+pub(crate) mod lock;
 pub(crate) mod stopwatch;
 pub(crate) mod target;
 pub(crate) mod text;

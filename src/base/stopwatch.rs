@@ -43,6 +43,11 @@ impl Stopwatch {
         spent
     }
 
+    /// An exchange is open.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.get()
+    }
+
     pub(crate) fn woken_at(&self) -> Tick {
         self.mark.get()
     }

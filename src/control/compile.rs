@@ -13,6 +13,7 @@ use super::config::problem::{Mark, Problems, nearest};
 use super::config::schema::{self, Config};
 use super::config::telemetry::LogFormat;
 use super::config::values::LogPlace;
+use super::profiling::ProfileSettings;
 use crate::base::limits::ROUTES_MAX;
 use crate::proxy::snapshot::{Sampling, Snapshot, Upstream};
 use crate::proxy::upstream::endpoint::{Endpoint, Limits, Waiting};
@@ -23,6 +24,7 @@ use crate::telemetry::export::log_sink::Destination;
 use crate::telemetry::export::otlp::Target;
 use crate::telemetry::export::otlp::resource::Resource;
 use crate::telemetry::process::keep::Policy;
+use crate::telemetry::record::labels;
 use crate::telemetry::record::legend::Legends;
 
 mod listeners;
@@ -59,6 +61,8 @@ pub(crate) struct TelemetrySettings {
     pub(crate) traces: Option<Target>,
     pub(crate) metrics: Option<Target>,
     pub(crate) logs: Option<Target>,
+    pub(crate) profiles_target: Option<Target>,
+    pub(crate) profiles: ProfileSettings,
     pub(crate) push_interval: Duration,
     pub(crate) access_log: Option<(Destination, Format)>,
     pub(crate) series_max: usize,
@@ -182,7 +186,7 @@ fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, workers:
     if !weights.is_empty() && weights.iter().all(|weight| *weight == 0) {
         problems.add(upstream.name.mark, format!("all endpoints of `{name}` have the weight 0, expected one above it"));
     }
-    Upstream { endpoints, weights, host: host_policy(&upstream.host, problems) }
+    Upstream { label: labels::number(name), endpoints, weights, host: host_policy(&upstream.host, problems) }
 }
 
 fn host_policy(host: &super::config::decode::Placed<String>, problems: &mut Problems) -> HostPolicy {
@@ -223,10 +227,10 @@ pub(crate) fn split_address(text: &str) -> Option<(String, u16)> {
 
 fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) -> Option<TelemetrySettings> {
     let telemetry = &config.telemetry;
-    for flag in [&telemetry.profiles.continuous, &telemetry.profiles.push] {
-        if flag.value {
-            problems.add(flag.mark, "found `true`, expected `false`: continuous profiles are not available in this version");
-        }
+    let profiles = &telemetry.profiles;
+    if profiles.push.value && !profiles.continuous {
+        problems
+            .add(profiles.push.mark, "found `true`, expected `false` or `continuous: true` beside it: only continuous profiles are pushed");
     }
     if let Some(otlp) = &telemetry.otlp {
         // Only for its mistakes: exports take the headers as text.
@@ -237,6 +241,7 @@ fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) ->
     let resource = environment::resource(telemetry, context.environment).map_err(&mut report).ok();
     let mut target = |signal| environment::otlp_target(signal, telemetry.otlp.as_ref(), context.environment).map_err(&mut report).ok();
     let (traces, metrics, logs) = (target(Signal::Traces)?, target(Signal::Metrics)?, target(Signal::Logs)?);
+    let profiles_target = target(Signal::Profiles)?;
     let (service_name, attributes) = resource?;
     let keep = &telemetry.traces.keep;
     Some(TelemetrySettings {
@@ -250,6 +255,12 @@ fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) ->
         traces,
         metrics,
         logs,
+        profiles_target,
+        profiles: ProfileSettings {
+            hz: profiles.continuous.then_some(profiles.hz.0 as u32),
+            push: profiles.push.value,
+            heap: profiles.heap,
+        },
         push_interval: telemetry.metrics.push_interval.0,
         access_log: telemetry.access_log.as_ref().map(|log| {
             let destination = match &log.to.value {

@@ -11,5 +11,6 @@ pub(crate) mod sockets;
 pub(crate) mod swap;
 pub(crate) mod watch;
 pub(crate) mod tracing_setup;
+pub(crate) mod profiling;
 pub(crate) mod admin;
 pub(crate) mod plane;

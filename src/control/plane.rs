@@ -3,7 +3,8 @@
 //! In: everything that must run off the request path. Out: a handle to stop it, after telemetry has been handed over. Not here: what the admin
 //! plane answers (`admin`).
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) senders: Vec<Sender>,
     /// Where metrics are pushed to, as whom, and how often.
     pub(crate) metrics: Option<(Outbox, Resource, Duration)>,
+    /// Where profiles are pushed to, and as whom.
+    pub(crate) profiles: Option<(Outbox, Resource)>,
     pub(crate) exports: Exports,
     /// The configuration's file as it was before it was read.
     pub(crate) watch: Option<Watch>,
@@ -93,6 +96,12 @@ async fn run(parts: Parts, mut orders: mpsc::Receiver<Order>) {
     let serving = tokio::spawn(serve_admin(parts.socket, parts.admin));
     let pushing = parts.metrics.map(|(outbox, resource, every)| tokio::spawn(push_metrics(admin.clone(), outbox, resource, every)));
     let watching = tokio::spawn(watch_file(parts.watch, admin.clone()));
+    let profiling = &admin.profiling;
+    let tending = tokio::spawn(Arc::clone(profiling).tend_heap());
+    let profiles = parts.profiles.map(|(outbox, resource)| {
+        let ledger = Arc::clone(&telemetry.ledger);
+        tokio::spawn(Arc::clone(profiling).push(outbox, resource, ledger))
+    });
     while let Some(order) = orders.recv().await {
         match order {
             // It says itself how it went.
@@ -101,8 +110,9 @@ async fn run(parts: Parts, mut orders: mpsc::Receiver<Order>) {
         }
     }
     watching.abort();
+    tending.abort();
     telemetry.stop().await;
-    if let Some(pushing) = pushing {
+    for pushing in pushing.into_iter().chain(profiles) {
         pushing.abort();
     }
     let _ = tokio::time::timeout(FLUSH_TIMEOUT, async { while exporting.join_next().await.is_some() {} }).await;
@@ -124,7 +134,7 @@ fn close_books(ledger: &Ledger) {
 
 async fn serve_admin(socket: TcpListener, admin: Admin) {
     let served = match tokio::net::TcpListener::from_std(socket) {
-        Ok(listener) => axum::serve(listener, admin::router(admin)).await,
+        Ok(listener) => axum::serve(listener, admin::router(admin).into_make_service_with_connect_info::<SocketAddr>()).await,
         Err(error) => Err(error),
     };
     if let Err(error) = served {

@@ -22,6 +22,7 @@ use crate::proxy::upstream::pool::Pools;
 use crate::proxy::worker::Worker;
 use crate::telemetry::record::instruments::Recorder;
 use crate::telemetry::record::legend::EndpointId;
+use crate::telemetry::sampler;
 
 /// One thread's share of everything, before the thread runs.
 pub(super) struct WorkerParts {
@@ -80,6 +81,7 @@ async fn work(mut parts: WorkerParts, control: &Control) {
     let buffers: Rc<Buffers> = Rc::default();
     let pools = Pools::new(control.clock.clone(), Rc::clone(&buffers), parts.neighbours);
     let worker = Worker::new(parts.index, control.clock.clone(), parts.recorder, Arc::clone(&control.published), pools, buffers);
+    worker.is_on(sampler::current_thread());
     let pipeline = Rc::new(Pipeline { worker: Rc::clone(&worker) });
     let mut acceptors: Vec<JoinHandle<()>> = parts.acceptors.into_iter().map(|acceptor| listener::open(acceptor, &pipeline)).collect();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -95,6 +97,8 @@ async fn work(mut parts: WorkerParts, control: &Control) {
                 }
                 Some(Order::Close(slot)) => listener::close(Some(slot), &pipeline),
                 Some(Order::Announce) => listener::announce(&pipeline),
+                // Who asked has room for an answer of each worker, or is gone.
+                Some(Order::Inspect(answer)) => drop(answer.try_send(worker.activities.in_flight(worker.clock.now()))),
                 Some(Order::Drain(timeout)) => break timeout,
                 None => break Duration::ZERO,
             },

@@ -8,18 +8,18 @@ use std::rc::Rc;
 
 use http::Version;
 
+use super::activity::Activity;
 use super::drain::Drain;
 use super::fields::{Fields, Known};
 use super::message::Request;
 use super::response::Fault;
-use super::snapshot::{ListenerPolicy, TracePolicy};
+use super::snapshot::{ListenerPolicy, Route, TracePolicy, Upstream};
 use super::upstream::call::Upload;
 use super::upstream::pool::Lease;
 use super::worker::{Kit, Plan, Worker};
 use crate::base::alarm::Alarm;
 use crate::base::clock::Tick;
 use crate::base::ids::{SpanId, TraceId};
-use crate::base::stopwatch::Stopwatch;
 use crate::base::text::Piece;
 use crate::telemetry::record::propagation::{TRACE_STATE_BYTES_MAX, TraceParent, join_trace_state};
 use crate::telemetry::record::reason::Reason;
@@ -34,7 +34,7 @@ pub(crate) struct Peer {
     /// Slot of the listener's policy in the plan, and its port.
     pub(crate) listener: usize,
     pub(crate) port: u16,
-    pub(crate) watch: Rc<Stopwatch>,
+    pub(crate) activity: Rc<Activity>,
     /// The end of the listener it came by.
     pub(crate) drain: Rc<Drain>,
 }
@@ -63,13 +63,13 @@ impl Exchange {
         let policy = &plan.snapshot.listeners[peer.listener];
         let mut kit = worker.take_kit();
         let record = &mut *kit.record;
-        peer.watch.start();
         record.began = began;
-        record.head_read = peer.watch.woken_at();
+        record.head_read = peer.activity.woken_at();
         record.client = peer.address;
         record.listener_port = peer.port;
         describe(record, request);
         let trace_state = adopt_trace(record, worker, policy, &plan, &request.headers);
+        peer.activity.open(record.trace_id, record.span_id, began);
         let mut bag = Vec::new();
         if policy.trace == TracePolicy::Continue && policy.baggage {
             baggage::join(request.headers.get_all(Known::Baggage), &mut bag);
@@ -112,8 +112,15 @@ impl Exchange {
         self.record().trace_id
     }
 
+    /// From here on it is a request of this route.
+    pub(crate) fn routed(&mut self, route: &Route) {
+        self.record().route = route.id;
+        self.peer.activity.routed(route.label);
+    }
+
     /// The CLIENT span of the next attempt, as the upstream will hear of it.
-    pub(crate) fn open_attempt(&mut self) -> TraceParent {
+    pub(crate) fn open_attempt(&mut self, upstream: &Upstream) -> TraceParent {
+        self.peer.activity.goes_to(upstream.label);
         let span_id = SpanId::random(&mut self.worker.draw.borrow_mut());
         let retried = self.record().attempt_count > 0;
         // The first one begins with the exchange's own work, less than a microsecond after its head was read.
@@ -162,7 +169,7 @@ impl Exchange {
         let Some(mut kit) = self.kit.take() else { return };
         let record = &mut *kit.record;
         record.ended = ended;
-        record.self_ns = self.peer.watch.stop(ended);
+        record.self_ns = self.peer.activity.close(ended);
         record.response_bytes = response_bytes;
         let reason = record.reason;
         if let Some(attempt) = record.last_attempt().filter(|attempt| attempt.status == 0) {

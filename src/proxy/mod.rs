@@ -14,6 +14,7 @@
 //! The rooms `route`, `filter`, `balance`, `resilience`, `upstream` and `response` do not know each other; `pipeline` alone knows their
 //! order. `snapshot` is the immutable plan that all of them obey; control builds it.
 
+pub(crate) mod activity;
 pub(crate) mod fields;
 pub(crate) mod http1;
 pub(crate) mod message;

@@ -26,6 +26,7 @@ use super::upstream::endpoint::Endpoint;
 use super::upstream::head::{HostPolicy, Onward};
 use super::worker::Worker;
 use crate::base::clock::Tick;
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::reason::Reason;
 
 /// The way of a request. One a worker.
@@ -74,8 +75,9 @@ impl Pipeline {
         let host = host_of(request);
         let index = plan.snapshot.table.find(&host, request.target.match_path(), &request.method, &request.headers)?;
         let route = &plan.snapshot.routes[index];
-        exchange.record().route = route.id;
+        exchange.routed(route);
         exchange.deadline = route.timeout.map_or(Tick::NEVER, |timeout| exchange.record().head_read.after(timeout));
+        turn_to(Work::Filter);
         if let Verdict::Answer(mut response) = route.filters.request(request, &host)? {
             route.filters.response(&mut response.headers);
             return Ok(response);
@@ -132,7 +134,7 @@ impl Pipeline {
         request: &mut Request,
         fresh: bool,
     ) -> Result<Response, Failure> {
-        let traceparent = exchange.open_attempt().encode();
+        let traceparent = exchange.open_attempt(upstream).encode();
         let deadline = exchange.deadline;
         let (record, alarm) = exchange.record_and_alarm();
         let attempt = record.last_attempt().expect("opened above");
@@ -156,10 +158,10 @@ impl Pipeline {
         };
         leg.with_output(|output| onward.write(&mut output.encoded));
         let mut upload = Upload::new(Rc::clone(&leg), std::mem::replace(&mut request.body, Body::empty()));
-        let watch = Rc::clone(&exchange.peer.watch);
+        let activity = Rc::clone(&exchange.peer.activity);
         let call = Call {
             clock: &self.worker.clock,
-            watch: &watch,
+            activity: &activity,
             limits: &endpoint.limits,
             method: &request.method,
             interim: request.interim.as_ref(),
@@ -218,6 +220,7 @@ fn upstream_host<'a>(upstream: &'a Upstream, endpoint: &'a Endpoint, request: &'
 
 impl Outbound {
     fn new(mut exchange: Box<Exchange>, response: Response) -> Self {
+        turn_to(Work::Body);
         let record = exchange.record();
         record.status = response.status.as_u16();
         if response.status.is_server_error() && record.attempt_count > 0 {
@@ -261,6 +264,7 @@ impl Outbound {
         let polled = upload.poll(context);
         if upload.sent() > before {
             self.progress_at = Tick::NEVER;
+            self.exchange.peer.activity.has_received(upload.sent());
         }
         match polled {
             Poll::Ready(result) => Some(result),

@@ -14,6 +14,7 @@ use super::route::Table;
 use super::route::split::Split;
 use super::upstream::endpoint::Endpoint;
 use super::upstream::head::{ForwardedPolicy, HostPolicy};
+use crate::telemetry::record::labels::LabelName;
 use crate::telemetry::record::legend::RouteId;
 
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Snapshot {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) id: RouteId,
+    /// Its name, on samples.
+    pub(crate) label: LabelName,
     pub(crate) filters: Filters,
     /// Absent where the filters always answer.
     pub(crate) split: Option<Split>,
@@ -40,6 +43,8 @@ pub(crate) struct Route {
 
 #[derive(Debug)]
 pub(crate) struct Upstream {
+    /// Its name, on samples.
+    pub(crate) label: LabelName,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     pub(crate) weights: Vec<u32>,
     pub(crate) host: HostPolicy,

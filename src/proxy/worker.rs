@@ -14,19 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use super::activity::{Activities, Activity};
 use super::balance::RoundRobin;
 use super::drain::{Drain, Step};
 use super::http1::leg::Buffers;
 use super::snapshot::Snapshot;
 use super::upstream::pool::Pools;
 use crate::base::alarm::Alarm;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Tick};
 use crate::base::draw::Draw;
 use crate::base::ids::{TraceId, hex_text};
 use crate::base::limits::SPARE_RECORDS_MAX;
-use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::Record;
 use crate::telemetry::record::instruments::Recorder;
+use crate::telemetry::record::labels::Labels;
+use crate::telemetry::record::polls::{PollSpan, Polls, is_timeline_wanted};
 use arc_swap::{ArcSwap, Cache};
 
 pub(crate) struct Worker {
@@ -36,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) recorder: RefCell<Recorder>,
     pub(crate) buffers: Rc<Buffers>,
     pub(crate) pools: Rc<Pools>,
+    pub(crate) activities: Activities,
+    polls: Arc<Polls>,
     /// One a listener, by its slot.
     drains: RefCell<HashMap<usize, Rc<Drain>>>,
     published: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
@@ -75,6 +79,8 @@ impl Worker {
         let worker = Worker {
             index,
             clock,
+            activities: Activities::default(),
+            polls: recorder.polls(),
             draw: RefCell::new(Draw::from_system()),
             recorder: RefCell::new(recorder),
             buffers,
@@ -89,6 +95,11 @@ impl Worker {
         };
         worker.set_date();
         Rc::new(worker)
+    }
+
+    /// The thread that it runs on, as the kernel numbers it.
+    pub(crate) fn is_on(&self, thread: i32) {
+        self.polls.thread.store(thread, Ordering::Relaxed);
     }
 
     /// The plan in force. One atomic load, unless it has just changed.
@@ -125,14 +136,21 @@ impl Worker {
         self.date.get()
     }
 
-    /// Runs a task and tells its stopwatch when it works and when it waits. None where the task broke down, which is logged.
-    pub(crate) async fn timed<F: Future + ?Sized>(&self, mut task: Pin<Box<F>>, watch: &Stopwatch) -> Option<F::Output> {
+    /// Runs a task and notes when it works and when it waits. None where the task broke down, which is logged.
+    pub(crate) async fn timed<F: Future + ?Sized>(&self, mut task: Pin<Box<F>>, activity: &Activity) -> Option<F::Output> {
         poll_fn(|context| {
             let now = self.clock.now();
             self.pools.woken.set(now);
-            watch.resume(now);
+            self.polls.begin(now);
+            activity.resume(now);
             let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
-            watch.pause(&self.clock);
+            let labels = is_timeline_wanted().then(|| activity.labels());
+            let spent = activity.pause(&self.clock);
+            self.polls.end(spent);
+            if let Some(labels) = labels {
+                let Labels { trace_id, route, work, .. } = labels;
+                self.recorder.borrow_mut().note_poll(PollSpan { began: now, ended: Tick(now.0 + spent), trace_id, route, work });
+            }
             match polled {
                 Ok(polled) => polled.map(Some),
                 Err(panic) => {

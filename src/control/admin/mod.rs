@@ -1,10 +1,12 @@
 //! The admin plane: an axum router on a listener of its own.
 //!
-//! In: the control plane's state. Out: health, metrics, and the API as JSON. It reads; only `reload` changes anything. Loopback unless
+//! In: the control plane's state. Out: health, metrics, the API as JSON, profiles. It reads; only `reload` changes anything. Loopback unless
 //! configured otherwise. Not here: requests of clients.
 
 mod api;
+mod debug;
 mod exposition;
+mod machine;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +16,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 use super::history::Trigger;
+use super::profiling::Profiling;
 use super::swap::{Applied, Control, Refused};
 use crate::telemetry::export::metrics::Family;
 use crate::telemetry::process::Telemetry;
+use crate::telemetry::record::polls::Polls;
 
 /// What the admin plane shows.
 #[derive(Clone)]
@@ -24,6 +28,11 @@ pub(crate) struct Admin {
     pub(crate) control: Arc<Control>,
     pub(crate) telemetry: Telemetry,
     pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) profiling: Arc<Profiling>,
+    /// One a worker.
+    pub(crate) polls: Arc<[Arc<Polls>]>,
+    /// `/debug/` is served.
+    pub(crate) debug: bool,
 }
 
 pub(crate) fn router(admin: Admin) -> Router {
@@ -38,6 +47,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/api/v1/requests", get(api::requests))
         .route("/api/v1/telemetry", get(api::telemetry))
         .route("/api/v1/reload", post(api::reload))
+        .merge(debug::router(admin.clone()))
         .fallback(async || (StatusCode::NOT_FOUND, "no such page; / lists what there is\n"))
         .with_state(admin)
 }
@@ -52,7 +62,8 @@ async fn index() -> &'static str {
      /api/v1/upstreams     upstreams and their endpoints\n\
      /api/v1/requests      recent requests: ?limit=&route=&status=&min_ms=&trace_id=\n\
      /api/v1/telemetry     what became of every span, metric point and log line\n\
-     POST /api/v1/reload   read the configuration again\n"
+     POST /api/v1/reload   read the configuration again\n\
+     /debug/pprof/         profiles, for go tool pprof and for browsers\n"
 }
 
 impl Admin {
@@ -66,6 +77,7 @@ impl Admin {
         let joined = tokio::task::spawn_blocking(move || control.reload(trigger)).await;
         let applied = joined.unwrap_or_else(|_| Err(Refused::Unreadable("the reload broke down".to_owned())))?;
         self.telemetry.set_keep(applied.telemetry.keep.clone());
+        self.profiling.apply(applied.telemetry.profiles);
         Ok(applied)
     }
 
@@ -73,6 +85,7 @@ impl Admin {
     pub(crate) async fn families(&self) -> Vec<Family> {
         let mut families = self.telemetry.metrics().await;
         families.extend(exposition::control_families(&self.control));
+        families.extend(tokio::task::spawn_blocking(machine::families).await.unwrap_or_default());
         families
     }
 }

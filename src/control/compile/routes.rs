@@ -22,6 +22,7 @@ use crate::proxy::route::pattern::PathPattern;
 use crate::proxy::route::split::Split;
 use crate::proxy::route::{HostPattern, Matcher, Table};
 use crate::proxy::snapshot::Route;
+use crate::telemetry::record::labels;
 use crate::telemetry::record::legend::Legends;
 
 pub(super) struct Routes {
@@ -50,6 +51,7 @@ pub(super) fn compile(
         if let Some(matcher) = matcher {
             routes.push(Route {
                 id: legends.route(&source.name.value, matcher.path.text()),
+                label: labels::number(&source.name.value),
                 filters,
                 split,
                 timeout: source.timeout.map(|span| span.0),

@@ -86,6 +86,8 @@ fn url_of(endpoint: &str, protocol: Protocol, own: bool, signal: Signal) -> Resu
     Ok(match protocol {
         Protocol::Grpc => trimmed.to_owned(),
         Protocol::HttpProtobuf if own => endpoint.to_owned(),
+        // Still in development (opentelemetry-proto 1.x).
+        Protocol::HttpProtobuf if signal == Signal::Profiles => format!("{trimmed}/v1development/{}", signal.label()),
         Protocol::HttpProtobuf => format!("{trimmed}/v1/{}", signal.label()),
     })
 }

@@ -109,6 +109,8 @@ section! {
     Admin {
         /// Address and port. Anyone who reaches it sees what goes through the gateway.
         bind: Placed<SocketAddr> = Placed { value: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), mark: Default::default() },
+        /// Serve `/debug/pprof/`. Default: only where the address is a loopback one.
+        debug: Option<bool> = None,
     }
 }
 

@@ -104,14 +104,16 @@ choice! {
 }
 
 section! {
-    /// Continuous profiles. Not available in this version: `continuous` and `push` must be false.
+    /// Profiles that run by themselves.
     Profiles {
-        /// Keep samples of the last minutes.
-        continuous: Placed<bool> = Placed::default(),
-        /// Samples a second.
+        /// Sample what the threads execute all the time, and remember the last 15 minutes.
+        continuous: bool = false,
+        /// Samples a second of each thread's CPU time.
         hz: Count<1, 1000> = Count(19),
-        /// Send profiles to the Collector.
+        /// Send continuous profiles to the Collector. Needs `continuous`.
         push: Placed<bool> = Placed::default(),
+        /// Sample the heap from the start; otherwise from the first request for a heap profile on.
+        heap: bool = false,
     }
 }
 

@@ -5,14 +5,22 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use crate::base::lock::{self, Lock};
+
 /// The counts of one listener. It holds as many as there are connections, at most.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clients {
-    counts: Mutex<HashMap<IpAddr, u64, RandomState>>,
+    counts: Lock<HashMap<IpAddr, u64, RandomState>>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Clients { counts: Lock::new(&lock::CLIENTS, HashMap::default()) }
+    }
 }
 
 /// A place under the cap, given up when dropped.
@@ -26,7 +34,7 @@ impl Clients {
     /// A place for one more connection of `address`; none where it has `most` already.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, most: u64) -> Option<ClientPlace> {
         let client = network_of(address);
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let count = counts.entry(client).or_insert(0);
         if *count >= most {
             return None;
@@ -38,7 +46,7 @@ impl Clients {
 
 impl Drop for ClientPlace {
     fn drop(&mut self) {
-        let mut counts = self.clients.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.clients.counts.lock();
         if let Some(count) = counts.get_mut(&self.client) {
             *count -= 1;
             if *count == 0 {
@@ -70,6 +78,6 @@ mod tests {
         drop(enter("10.0.0.1").unwrap());
         let _six = [enter("2001:db8::1").unwrap(), enter("2001:db8::2").unwrap()];
         assert!(enter("2001:db8::3").is_none() && enter("2001:db8:0:1::3").is_some());
-        assert_eq!(clients.counts.lock().unwrap().len(), 3);
+        assert_eq!(clients.counts.lock().len(), 3);
     }
 }

@@ -35,6 +35,7 @@ use crate::proxy::snapshot::ListenerLimits;
 use crate::proxy::worker::Worker;
 use crate::telemetry::record::ending::Ending;
 use crate::telemetry::record::instruments::raise;
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::reason::Reason;
 
 pub(super) struct Connection {
@@ -97,11 +98,11 @@ impl Connection {
             if !self.wait_for_bytes(self.quiet_until()).await {
                 return;
             }
-            let watch = Rc::clone(&self.peer.watch);
+            let activity = Rc::clone(&self.peer.activity);
             let worker = Rc::clone(self.worker());
             // Boxed, so that a parked connection does not keep the size of an active one.
             let active: Pin<Box<dyn Future<Output = Next>>> = Box::pin(self.serve());
-            if worker.timed(active, &watch).await != Some(Next::Park) {
+            if worker.timed(active, &activity).await != Some(Next::Park) {
                 return;
             }
         }
@@ -123,7 +124,7 @@ impl Connection {
 
     /// When a connection that has just become quiet gives up the state of an active one.
     fn park_at(&self) -> Tick {
-        self.quiet_until().min(self.peer.watch.woken_at().after(PARK_AFTER))
+        self.quiet_until().min(self.peer.activity.woken_at().after(PARK_AFTER))
     }
 
     /// Parked. False where the connection is to be closed instead.
@@ -156,7 +157,7 @@ impl Connection {
             match next {
                 Next::Again if self.leg.is_closed() && !self.leg.has_input() => return Next::Close,
                 Next::Again => {
-                    self.quiet_since = self.peer.watch.woken_at();
+                    self.quiet_since = self.peer.activity.woken_at();
                     self.leg.rest();
                 }
                 Next::Linger => {
@@ -174,7 +175,7 @@ impl Connection {
         let mut deadline = Tick::NEVER;
         loop {
             if self.leg.has_input() {
-                let began_at = *began.get_or_insert_with(|| self.peer.watch.woken_at());
+                let began_at = *began.get_or_insert_with(|| self.peer.activity.woken_at());
                 let limits = self.limits();
                 match self.leg.with_input(|input| {
                     scanner.find(input, limits.head.bytes).map(|found| found.map(|length| input.split_to(length).freeze()))
@@ -293,6 +294,7 @@ impl Connection {
         outbound.headers = Fields::new();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             self.ending = Ending::Tunnel;
+            turn_to(Work::Tunnel);
             self.tunnel(outbound).await;
             return Next::Close;
         }

@@ -18,13 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::activity::{Activity, InFlight};
 use super::drain::{Drain, Step};
 use super::exchange::Peer;
 use super::pipeline::Pipeline;
 use crate::base::limits::IDLE_GRACE;
-use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::instruments::{lower, raise};
 use clients::{ClientPlace, Clients};
 use connection::Connection;
@@ -36,6 +37,8 @@ pub(crate) enum Order {
     Close(usize),
     /// Every answer from now on says that its connection ends.
     Announce,
+    /// Tell what is in flight.
+    Inspect(mpsc::Sender<Vec<InFlight>>),
     /// Stop accepting; end when all connections have, but after this time at the latest.
     Drain(Duration),
 }
@@ -135,9 +138,10 @@ impl Welcome {
             address_text: address.ip().to_canonical().to_string().into(),
             listener: self.slot,
             port: self.port,
-            watch: Rc::new(Stopwatch::default()),
+            activity: Activity::new(address),
             drain: Rc::clone(&self.drain),
         };
+        self.pipeline.worker.activities.enter(&peer.activity);
         tokio::task::spawn_local(serve(Rc::clone(&self.pipeline), stream, peer, place));
     }
 }

@@ -19,8 +19,8 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::base::limits::MOUNT_FRAMES_MAX;
-use crate::base::stopwatch::Stopwatch;
 use crate::base::target::Target;
+use crate::proxy::activity::Activity;
 use crate::proxy::error::ProxyError;
 use crate::proxy::exchange::{Exchange, Peer};
 use crate::proxy::fields::{Fields, Known};
@@ -28,6 +28,7 @@ use crate::proxy::http1::framing::Framing;
 use crate::proxy::http1::{hop, host};
 use crate::proxy::message::{Body, Request};
 use crate::proxy::pipeline::{BrokenOff, Outbound, Pipeline};
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::names;
 use crate::telemetry::record::reason::Reason;
 
@@ -153,24 +154,25 @@ where
 
 /// Serves one job on its worker, and times it as a connection's task is timed.
 pub(crate) async fn serve(pipeline: Rc<Pipeline>, job: Job) {
-    let watch = Rc::new(Stopwatch::default());
+    let activity = Activity::new(job.client);
     let worker = Rc::clone(&pipeline.worker);
-    let work = Box::pin(exchange(pipeline, job, Rc::clone(&watch)));
+    worker.activities.enter(&activity);
+    let work = Box::pin(exchange(pipeline, job, Rc::clone(&activity)));
     // If it broke down, the caller's end of the answer says so.
-    let _ = worker.timed(work, &watch).await;
+    let _ = worker.timed(work, &activity).await;
 }
 
-async fn exchange(pipeline: Rc<Pipeline>, job: Job, watch: Rc<Stopwatch>) {
+async fn exchange(pipeline: Rc<Pipeline>, job: Job, activity: Rc<Activity>) {
     let Job { head, body, client, mut answer } = job;
     let peer = Peer {
         address: client,
         address_text: client.ip().to_canonical().to_string().into(),
         listener: 0,
         port: 0,
-        watch: Rc::clone(&watch),
+        activity: Rc::clone(&activity),
         drain: Rc::default(),
     };
-    let began = watch.woken_at();
+    let began = activity.woken_at();
     let outbound = match request_of(head, body) {
         Ok(mut request) => {
             let mut handling = std::pin::pin!(pipeline.handle(&mut request, &peer, began));
@@ -236,6 +238,7 @@ async fn stream(mut outbound: Outbound, answer: oneshot::Sender<http::Response<M
             None => return outbound.finish(sent, true),
             Some(Ok(frame)) => {
                 sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                outbound.exchange.peer.activity.has_sent(sent);
                 permit.send(Ok(frame));
             }
             Some(Err(BrokenOff)) => {
@@ -252,6 +255,7 @@ type Frames = mpsc::Sender<Result<Frame<Bytes>, io::Error>>;
 async fn room<'f>(outbound: &mut Outbound, frames: &'f Frames) -> Result<mpsc::Permit<'f, Result<Frame<Bytes>, io::Error>>, Reason> {
     let write_timeout = outbound.exchange.policy().limits.write_timeout;
     let late = outbound.exchange.worker.clock.now().after(write_timeout);
+    turn_to(Work::Deliver);
     let deadline = outbound.exchange.deadline;
     match outbound.exchange.alarm().guard(late.min(deadline), frames.reserve()).await {
         Ok(Ok(permit)) => Ok(permit),
@@ -262,6 +266,7 @@ async fn room<'f>(outbound: &mut Outbound, frames: &'f Frames) -> Result<mpsc::P
 
 /// The next frame; broken off where the caller has left meanwhile.
 async fn next_frame(outbound: &mut Outbound, frames: &Frames) -> Option<Result<Frame<Bytes>, BrokenOff>> {
+    turn_to(Work::Body);
     let mut left = std::pin::pin!(frames.closed());
     poll_fn(|context| match outbound.poll_frame(context) {
         Poll::Pending if left.as_mut().poll(context).is_ready() => {

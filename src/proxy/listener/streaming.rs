@@ -12,6 +12,7 @@ use crate::base::clock::Tick;
 use crate::proxy::http1::leg::Leg;
 use crate::proxy::http1::sender::{SendError, Sender};
 use crate::proxy::pipeline::{BrokenOff, Outbound};
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::reason::Reason;
 
 /// An answer on its way out.
@@ -33,18 +34,21 @@ impl<'s> Streaming<'s> {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError<BrokenOff>>> {
+        turn_to(Work::Body);
         let outbound = &mut *self.outbound;
         if let Poll::Ready(result) = self.sender.poll_send(context, self.leg, |context| outbound.poll_frame(context)) {
             return Poll::Ready(result);
         }
         let clock = &self.outbound.exchange.worker.clock;
         let waiting = self.leg.unsent();
+        self.outbound.exchange.peer.activity.has_sent(self.sender.sent());
         if waiting == 0 {
             self.stalled_since = None;
             let half_close_timeout = self.outbound.exchange.policy().limits.half_close_timeout;
             let mut watch = ClientWatch { leg: self.leg, clock, half_close_timeout, gone_at: Tick::NEVER };
             return watch.poll_broken(context).map(|()| Err(SendError::Peer(std::io::ErrorKind::ConnectionReset.into())));
         }
+        turn_to(Work::Deliver);
         let since = match self.stalled_since {
             Some((since, before)) if before == waiting => since,
             _ => clock.now(),

@@ -17,13 +17,14 @@ use super::endpoint::Limits;
 use crate::base::alarm::Alarm;
 use crate::base::clock::{Clock, Tick};
 use crate::base::limits::{INTERIM_RESPONSES_MAX, READ_SMALL_BYTES, RESPONSE_HEADER_BYTES_MAX};
-use crate::base::stopwatch::Stopwatch;
+use crate::proxy::activity::Activity;
 use crate::proxy::fields::Known;
 use crate::proxy::http1::head::{BadHead, HeadScanner, ResponseHead, parse_response};
 use crate::proxy::http1::incoming::Broken;
 use crate::proxy::http1::leg::Leg;
 use crate::proxy::http1::sender::{SendError, Sender};
 use crate::proxy::message::{Body, Interim};
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::{Attempt, Phase};
 
 /// A request's body on its way to an upstream.
@@ -94,7 +95,7 @@ impl Upload {
 pub(crate) struct Call<'c> {
     pub(crate) clock: &'c Clock,
     /// The task's own: what was read now arrived when it was woken.
-    pub(crate) watch: &'c Stopwatch,
+    pub(crate) activity: &'c Activity,
     pub(crate) limits: &'c Limits,
     pub(crate) method: &'c Method,
     pub(crate) interim: Option<&'c Interim>,
@@ -135,6 +136,7 @@ impl Call<'_> {
             first_byte_at: None,
             uploaded_at: began,
         };
+        turn_to(Work::Send);
         poll_fn(|context| self.poll(&mut progress, upload, alarm, context)).await
     }
 
@@ -149,12 +151,16 @@ impl Call<'_> {
             let polled = upload.poll(context);
             if upload.sent() > progress.attempt.request_bytes {
                 progress.attempt.request_bytes = upload.sent();
+                self.activity.has_received(upload.sent());
                 progress.uploaded_at = self.clock.now();
             }
             match polled {
-                Poll::Ready(Ok(())) => progress.sent_at = Some(self.clock.now()),
+                Poll::Ready(Ok(())) => {
+                    progress.sent_at = Some(self.clock.now());
+                    turn_to(Work::Wait);
+                }
                 Poll::Ready(Err(failure)) => return Poll::Ready(Err(failure)),
-                Poll::Pending => {}
+                Poll::Pending => turn_to(if upload.waits_for_client() { Work::Upload } else { Work::Send }),
             }
         }
         let polled = self.poll_head(progress, &upload.leg, context);
@@ -197,7 +203,7 @@ impl Call<'_> {
                 Ok(0) => return Poll::Ready(Err(Failure::Closed)),
                 Ok(_) => {
                     let earliest = progress.sent_at.unwrap_or(progress.began);
-                    progress.first_byte_at.get_or_insert(self.watch.woken_at().max(earliest));
+                    progress.first_byte_at.get_or_insert(self.activity.woken_at().max(earliest));
                 }
                 Err(error) => return Poll::Ready(Err(Failure::Reset(error))),
             }

@@ -12,6 +12,7 @@ use super::Failure;
 use super::endpoint::Endpoint;
 use crate::base::alarm::Alarm;
 use crate::base::clock::{Clock, Tick};
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::{Attempt, Phase};
 
 /// Opens a connection within the endpoint's connect timeout, name included, and before `latest`.
@@ -27,6 +28,7 @@ pub(super) async fn connect(
     let addresses = match endpoint.address {
         Some(address) => Addresses::One(address),
         None => {
+            turn_to(Work::Dns);
             let looked_up = alarm.guard(deadline, tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port))).await;
             attempt.phases.add(Phase::Dns, clock.now().since(began));
             match looked_up {
@@ -38,6 +40,7 @@ pub(super) async fn connect(
         }
     };
     let resolved = clock.now();
+    turn_to(Work::Connect);
     let connected = alarm.guard(deadline, connect_any(addresses)).await;
     attempt.phases.add(Phase::Connect, clock.now().since(resolved));
     match connected {

@@ -4,13 +4,14 @@
 //! worker's pool touches none of this. Not here: the connections themselves (`pool`).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::sync::Semaphore;
 
+use crate::base::lock::{self, Lock};
 use crate::telemetry::record::legend::{self, EndpointId};
 
 /// The bounds of an upstream's connections.
@@ -55,7 +56,7 @@ pub(crate) struct Endpoint {
     pub(crate) connects: AtomicU64,
     pub(crate) connect_failures: AtomicU64,
     /// Idle connections of each worker.
-    idle: Mutex<Vec<Arc<AtomicU64>>>,
+    idle: Lock<Vec<Arc<AtomicU64>>>,
 }
 
 impl Endpoint {
@@ -75,7 +76,7 @@ impl Endpoint {
             wanted: AtomicU32::new(0),
             connects: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
-            idle: Mutex::default(),
+            idle: Lock::new(&lock::IDLE_GAUGES, Vec::new()),
         }
     }
 
@@ -85,14 +86,14 @@ impl Endpoint {
     }
 
     pub(crate) fn idle(&self) -> u64 {
-        let gauges = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let gauges = self.idle.lock();
         gauges.iter().map(|gauge| gauge.load(Ordering::Relaxed)).sum()
     }
 
     /// A worker's gauge of its idle connections.
     pub(crate) fn idle_gauge(&self) -> Arc<AtomicU64> {
         let gauge = Arc::new(AtomicU64::new(0));
-        let mut gauges = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gauges = self.idle.lock();
         // Those of pools that are gone.
         gauges.retain(|gauge| Arc::strong_count(gauge) > 1);
         gauges.push(Arc::clone(&gauge));

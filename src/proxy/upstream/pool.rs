@@ -22,6 +22,7 @@ use super::endpoint::Endpoint;
 use crate::base::alarm::Alarm;
 use crate::base::clock::{Clock, Tick};
 use crate::proxy::http1::leg::{Buffers, Leg};
+use crate::telemetry::record::labels::{Work, turn_to};
 use crate::telemetry::record::legend::EndpointId;
 use crate::telemetry::record::{Attempt, Phase};
 
@@ -123,6 +124,7 @@ impl Pools {
             Ok(slot) => slot,
             Err(_) => {
                 let began = self.clock.now();
+                turn_to(Work::Queue);
                 let granted = self.wait(endpoint, alarm, latest).await;
                 attempt.phases.add(Phase::Queue, self.clock.now().since(began));
                 match granted? {

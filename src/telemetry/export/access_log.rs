@@ -5,8 +5,9 @@
 
 use std::io::Write;
 
+use super::keep_reason::KeepReason;
 use super::redact;
-use crate::base::clock::write_rfc3339;
+use crate::base::clock::{Tick, write_rfc3339};
 use crate::base::text::Piece;
 use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::{self, METHODS, VERSIONS};
@@ -27,12 +28,21 @@ pub(crate) struct Entry<'e> {
     pub(crate) endpoint: Option<&'e EndpointLegend>,
     /// Unix nanoseconds at tick zero.
     pub(crate) wall_offset: u64,
+    /// Continuous profiles remember what was sampled meanwhile.
+    pub(crate) profiled: bool,
 }
 
 impl Entry<'_> {
     /// `error.type`: the reason, or the status where the upstream's own answer is the error.
     pub(crate) fn error_type(&self) -> Option<String> {
         self.record.reason.map(|reason| error_type(reason, self.record.status))
+    }
+
+    /// The path on the admin plane of all samples that were taken while a slow or failed request ran, to the millisecond.
+    pub(crate) fn profile(&self, kept: Option<KeepReason>) -> Option<String> {
+        let wanted = self.profiled && matches!(kept, Some(KeepReason::Slow | KeepReason::Error));
+        let millis = |tick: Tick| (self.wall_offset + tick.0) / 1_000_000;
+        wanted.then(|| format!("/debug/pprof/flamegraph?from={}&until={}", millis(self.record.began), millis(self.record.ended) + 1))
     }
 
     pub(crate) fn method(&self) -> &'static str {
@@ -216,7 +226,7 @@ mod tests {
         record.path = record.text.keep(b"/\"\\\n\x01\xff</script>", 100);
         record.query = record.text.keep(b"token=abc&q=1", 100);
         record.ended = Tick(1_234_567);
-        let entry = Entry { record: &record, route: &routes[1], endpoint: None, wall_offset: 0 };
+        let entry = Entry { record: &record, route: &routes[1], endpoint: None, wall_offset: 0, profiled: false };
         let mut line = Vec::new();
         write_line(&mut line, entry, Format::Json);
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);

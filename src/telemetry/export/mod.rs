@@ -1,7 +1,7 @@
 //! Signals on their way out.
 //!
-//! In: records, and readings of the metrics. Out: OTLP, Prometheus text, OpenMetrics, access-log lines, and the account of what became of
-//! each item. Not here: which records are kept (`process` decides).
+//! In: records, profiles, and readings of the metrics. Out: OTLP, Prometheus text, OpenMetrics, access-log lines, pprof, flame graphs, and the
+//! account of what became of each item. Not here: which records are kept (`process` decides).
 
 pub(crate) mod ledger;
 pub(crate) mod redact;
@@ -12,3 +12,5 @@ pub(crate) mod openmetrics;
 pub(crate) mod access_log;
 pub(crate) mod log_sink;
 pub(crate) mod otlp;
+pub(crate) mod profile;
+pub(crate) mod timeline;

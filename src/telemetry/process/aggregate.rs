@@ -16,7 +16,7 @@ use crate::telemetry::record::instruments::{Feed, Gauges};
 use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::{self, METHODS, Metric, PHASE_LABELS, VERSIONS};
 use crate::telemetry::record::reason::Reason;
-use crate::telemetry::record::series::{BOUND_COUNT, Budget, Key, Kind, Parts, Reading, SUBJECT_FOLDED, Series};
+use crate::telemetry::record::series::{BOUND_COUNT, Budget, FINE_BOUNDS_NS, Key, Kind, Parts, Reading, SUBJECT_FOLDED, Series};
 
 type Labels = Vec<(&'static str, Arc<str>)>;
 
@@ -83,11 +83,13 @@ impl Aggregate {
         ];
         let mut families: Vec<Family> =
             histograms.into_iter().map(|(metric, kind)| histogram_family(metric, kind, shown.remove(&(kind as u8)))).collect();
+        fill_outcomes(&mut requests);
         families.push(counter_family(&names::REQUESTS, requests));
         families.push(counter_family(&names::REQUEST_BYTES, bytes.iter().map(|(labels, total)| (labels.clone(), total[0])).collect()));
         families.push(counter_family(&names::RESPONSE_BYTES, bytes.into_iter().map(|(labels, total)| (labels, total[1])).collect()));
         families.push(counter_family(&names::RETRIES, retries));
         families.extend(self.gauge_families(feeds));
+        families.extend(poll_families(feeds));
         families.extend(ledger_families(ledger));
         families
     }
@@ -125,6 +127,19 @@ impl Aggregate {
     }
 }
 
+/// How long workers stay in one poll, which is how long everything else on them waits.
+fn poll_families(feeds: &[Feed]) -> [Family; 2] {
+    let mut durations = Family::new(&names::POLL_DURATION, FamilyKind::Histogram);
+    let mut slow = Family::new(&names::SLOW_POLLS, FamilyKind::Counter);
+    for (worker, feed) in feeds.iter().enumerate() {
+        let labels: Labels = vec![(names::LABEL_THREAD, format!("pellucid-w{worker}").into())];
+        let histogram = Histogram { bounds: &FINE_BOUNDS_NS, reading: feed.polls.reading(), exemplars: Default::default() };
+        durations.samples.push(Sample { labels: labels.clone(), value: Value::Histogram(Box::new(histogram)) });
+        slow.push(labels, feed.polls.slow().0 as f64);
+    }
+    [durations, slow]
+}
+
 fn merge(slots: &mut [Option<Exemplar>; BOUND_COUNT + 1], newer: [Option<Exemplar>; BOUND_COUNT + 1]) {
     for (slot, candidate) in slots.iter_mut().zip(newer) {
         if candidate.is_some_and(|candidate| slot.is_none_or(|held| held.unix_nanos < candidate.unix_nanos)) {
@@ -144,6 +159,16 @@ fn histogram_family(metric: &'static Metric, kind: Kind, shown: Option<Shown>) -
         })
         .collect();
     family
+}
+
+/// Each route has its outcomes from the first request on, so that a first failure is a step from zero and not the beginning of a series.
+fn fill_outcomes(requests: &mut BTreeMap<Labels, u64>) {
+    let routes: Vec<Arc<str>> = requests.keys().map(|labels| Arc::clone(&labels[0].1)).collect();
+    for route in routes {
+        for outcome in ["ok", "client_error", "server_error"] {
+            requests.entry(vec![(names::LABEL_ROUTE, Arc::clone(&route)), (names::LABEL_OUTCOME, outcome.into())]).or_insert(0);
+        }
+    }
 }
 
 fn counter_family(metric: &'static Metric, values: BTreeMap<Labels, u64>) -> Family {
@@ -236,7 +261,12 @@ fn status_label(parts: Parts) -> Arc<str> {
 }
 
 fn error_label(parts: Parts) -> Arc<str> {
-    Reason::from_code(parts.reason).map_or_else(String::new, |reason| error_type(reason, parts.status)).into()
+    match Reason::from_code(parts.reason) {
+        Some(reason) => error_type(reason, parts.status).into(),
+        // For a client any status from 400 on is an error, and the status is its type (semantic conventions for HTTP spans and metrics).
+        None if parts.kind == Kind::Client && parts.status >= 400 && !folded(parts) => parts.status.to_string().into(),
+        None => "".into(),
+    }
 }
 
 fn route_label(parts: Parts, routes: &[Arc<RouteLegend>]) -> Arc<str> {

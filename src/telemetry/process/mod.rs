@@ -7,6 +7,7 @@ pub(crate) mod keep;
 pub(crate) mod recent;
 pub(crate) mod aggregate;
 mod exemplars;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,7 @@ use super::export::log_sink::LogSink;
 use super::export::metrics::Family;
 use super::export::otlp::sender::{Outbox, Request};
 use super::export::otlp::spans::Batch;
+use super::profile::profiler::is_continuous;
 use super::record::Record;
 use super::record::instruments::Feed;
 use super::record::legend::{EndpointLegend, Legends, RouteLegend};
@@ -31,6 +33,7 @@ use aggregate::Aggregate;
 use exemplars::Exemplars;
 use keep::{Decision, Keep, Policy};
 use recent::{Filter, Recent};
+use timeline::Timelines;
 
 /// How often the rings are drained.
 const DRAIN_EVERY: Duration = Duration::from_millis(5);
@@ -62,6 +65,8 @@ enum Question {
     /// Drains, so that what ended before is accounted for.
     Flush(oneshot::Sender<()>),
     Keep(Policy),
+    /// From now until this long after.
+    Timeline(Duration, oneshot::Sender<Vec<u8>>),
     ReopenLog,
     Stop(oneshot::Sender<()>),
 }
@@ -102,6 +107,13 @@ impl Telemetry {
         let _ = wait.await;
     }
 
+    /// Requests and polls of the coming time; none where too many are being drawn.
+    pub(crate) async fn timeline(&self, length: Duration) -> Option<Vec<u8>> {
+        let (answer, wait) = oneshot::channel();
+        self.ask(Question::Timeline(length, answer));
+        wait.await.ok()
+    }
+
     pub(crate) fn set_keep(&self, policy: Policy) {
         self.ask(Question::Keep(policy));
     }
@@ -138,7 +150,9 @@ struct Thread {
     log_block: Vec<u8>,
     log_lines: u64,
     log_since: Tick,
+    timelines: Timelines,
     lost_seen: Vec<(u64, u64)>,
+    lost_polls_seen: u64,
     /// Where slim records become whole ones.
     scratch: Option<Box<Record>>,
 }
@@ -169,13 +183,15 @@ impl Names {
     fn entry<'e>(&'e self, record: &'e Record, wall_offset: u64) -> Entry<'e> {
         let route = self.route(record);
         let endpoint = record.attempts().last().and_then(|attempt| self.endpoints.get(attempt.endpoint.0 as usize));
-        Entry { record, route, endpoint: endpoint.map(|arc| &**arc), wall_offset }
+        Entry { record, route, endpoint: endpoint.map(|arc| &**arc), wall_offset, profiled: is_continuous() }
     }
 }
 
 impl Thread {
     fn new(parts: Parts) -> Self {
         Thread {
+            timelines: Timelines::default(),
+            lost_polls_seen: 0,
             lost_seen: vec![(0, 0); parts.feeds.len()],
             aggregate: Aggregate::new(parts.feeds.len(), parts.budget),
             feeds: parts.feeds,
@@ -230,6 +246,10 @@ impl Thread {
                 let _ = answer.send(());
             }
             Question::Keep(policy) => self.keep.set_policy(policy),
+            Question::Timeline(length, answer) => {
+                let now = self.clock.now();
+                self.timelines.begin(now, now.after(length), self.feeds.len(), answer);
+            }
             Question::ReopenLog => {
                 self.flush_log();
                 if let Some((sink, _)) = &self.log {
@@ -247,8 +267,10 @@ impl Thread {
             self.aggregate.adopt(index, &mut self.feeds[index].arrivals);
             self.count_lost(index);
             self.drain_rings(index, wall_offset);
+            self.drain_polls(index);
         }
         let now = self.clock.now();
+        self.timelines.finish(now);
         if self.log_lines > 0 && now >= self.log_since.after(LOG_AGE_MAX) {
             self.flush_log();
         }
@@ -273,8 +295,22 @@ impl Thread {
         self.scratch = Some(scratch);
     }
 
+    /// Polls of the workers, which are told only while a timeline is drawn.
+    fn drain_polls(&mut self, index: usize) {
+        while let Ok(span) = self.feeds[index].timeline.pop() {
+            self.timelines.poll(index, &span);
+        }
+        if !self.timelines.is_empty() {
+            let lost = self.feeds.iter().map(|feed| feed.gauges.lost_polls.load(Ordering::Relaxed)).sum();
+            self.timelines.lost(lost - std::mem::replace(&mut self.lost_polls_seen, lost));
+        }
+    }
+
     fn take(&mut self, record: &Record, wall_offset: u64) {
         let now = record.ended;
+        if !self.timelines.is_empty() {
+            self.timelines.request(&self.names.entry(record, wall_offset), &self.names.endpoints);
+        }
         let decision = self.keep.decide(record, now);
         if let Some((_, format)) = self.log {
             self.ledger.produced(Signal::Logs, 1);

@@ -13,6 +13,7 @@ use crate::base::ids::{TraceId, hex_text};
 use crate::base::limits::RECENT_RECORDS_MAX;
 use crate::telemetry::export::access_log::{Entry, error_type};
 use crate::telemetry::export::keep_reason::KeepReason;
+use crate::telemetry::profile::profiler::is_continuous;
 use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::PHASE_LABELS;
 use crate::telemetry::record::slim::Slim;
@@ -83,7 +84,7 @@ impl Recent {
             let (held, kept) = &self.records[index];
             held.write_into(&mut record);
             let endpoint = record.attempts().last().and_then(|attempt| endpoints.get(attempt.endpoint.0 as usize)).map(|arc| &**arc);
-            to_json(Entry { record: &record, route: route_of(&record), endpoint, wall_offset }, *kept, endpoints)
+            to_json(Entry { record: &record, route: route_of(&record), endpoint, wall_offset, profiled: is_continuous() }, *kept, endpoints)
         };
         passing.into_iter().map(|(_, index)| show(index)).collect()
     }
@@ -116,6 +117,7 @@ fn to_json(entry: Entry<'_>, kept: Option<KeepReason>, endpoints: &[Arc<Endpoint
         "attempts": record.attempts().iter().map(|attempt| attempt_json(attempt, endpoints)).collect::<Vec<_>>(),
         "kept": kept.is_some(),
         "keep_reason": kept.map(KeepReason::label),
+        "profile": entry.profile(kept),
         "verdict": null,
         "error": entry.error_type(),
         "client": record.client.ip().to_string(),

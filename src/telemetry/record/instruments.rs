@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ending::Ending;
+use super::polls::{PollSpan, Polls};
 use super::series::{Budget, Kind, Parts, Series, Shard};
 use super::slim::Slim;
 use super::{Phase, Record};
-use crate::base::limits::{RING_FULL_RECORDS_MAX, RING_RECORDS_MAX};
+use crate::base::limits::{RING_FULL_RECORDS_MAX, RING_RECORDS_MAX, TIMELINE_RING_LEN_MAX};
 
 /// Counters of one worker that are no histograms. One writer each.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(crate) struct Gauges {
     /// Records that found the ring full, and the spans they stood for if they were to be kept for certain.
     pub(crate) lost_records: AtomicU64,
     pub(crate) lost_spans: AtomicU64,
+    /// Polls that found the timeline's ring full.
+    pub(crate) lost_polls: AtomicU64,
 }
 
 /// A worker's end.
@@ -34,6 +37,8 @@ pub(crate) struct Recorder {
     slim: rtrb::Producer<Slim>,
     full: rtrb::Producer<Record>,
     gauges: Arc<Gauges>,
+    polls: Arc<Polls>,
+    timeline: rtrb::Producer<PollSpan>,
 }
 
 /// Telemetry's end of one worker.
@@ -43,6 +48,9 @@ pub(crate) struct Feed {
     /// Those that do not fit into a slim record.
     pub(crate) full: rtrb::Consumer<Record>,
     pub(crate) gauges: Arc<Gauges>,
+    pub(crate) polls: Arc<Polls>,
+    /// Polls, while a timeline is wanted.
+    pub(crate) timeline: rtrb::Consumer<PollSpan>,
 }
 
 pub(crate) fn raise(cell: &AtomicU64) {
@@ -59,12 +67,32 @@ impl Recorder {
         let (slim, slim_end) = rtrb::RingBuffer::new(RING_RECORDS_MAX);
         let (full, full_end) = rtrb::RingBuffer::new(RING_FULL_RECORDS_MAX);
         let gauges = Arc::new(Gauges::default());
-        let feed = Feed { arrivals, slim: slim_end, full: full_end, gauges: Arc::clone(&gauges) };
-        (Recorder { shard, slim, full, gauges }, feed)
+        let polls = Arc::new(Polls::default());
+        let (timeline, timeline_end) = rtrb::RingBuffer::new(TIMELINE_RING_LEN_MAX);
+        let feed = Feed {
+            arrivals,
+            slim: slim_end,
+            full: full_end,
+            gauges: Arc::clone(&gauges),
+            polls: Arc::clone(&polls),
+            timeline: timeline_end,
+        };
+        (Recorder { shard, slim, full, gauges, polls, timeline }, feed)
     }
 
     pub(crate) fn gauges(&self) -> &Gauges {
         &self.gauges
+    }
+
+    pub(crate) fn polls(&self) -> Arc<Polls> {
+        Arc::clone(&self.polls)
+    }
+
+    /// For the timeline that somebody draws. What does not fit is counted.
+    pub(crate) fn note_poll(&mut self, poll: PollSpan) {
+        if self.timeline.push(poll).is_err() {
+            raise(&self.gauges.lost_polls);
+        }
     }
 
     /// Takes the facts of a finished exchange.

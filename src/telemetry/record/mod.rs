@@ -13,6 +13,8 @@ pub(crate) mod legend;
 pub(crate) mod slim;
 pub(crate) mod instruments;
 pub(crate) mod series;
+pub(crate) mod labels;
+pub(crate) mod polls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

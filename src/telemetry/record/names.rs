@@ -27,6 +27,12 @@ pub(crate) const PELLUCID_UPSTREAM: &str = "pellucid.upstream";
 pub(crate) const PELLUCID_SELF_TIME_MS: &str = "pellucid.self_time_ms";
 pub(crate) const PELLUCID_KEEP_REASON: &str = "pellucid.keep_reason";
 pub(crate) const PELLUCID_CONNECTION_REUSED: &str = "pellucid.connection_reused";
+/// Where the samples are that were taken while a request ran: a path on the admin plane.
+pub(crate) const PELLUCID_PROFILE: &str = "pellucid.profile";
+pub(crate) const PELLUCID_PHASE: &str = "pellucid.phase";
+pub(crate) const PPROF_PROFILE_COMMENT: &str = "pprof.profile.comment";
+pub(crate) const PROCESS_EXECUTABLE_BUILD_ID_GNU: &str = "process.executable.build_id.gnu";
+pub(crate) const THREAD_NAME: &str = "thread.name";
 pub(crate) const PELLUCID_ATTEMPTS: &str = "pellucid.attempts";
 pub(crate) const PELLUCID_DURATION_MS: &str = "pellucid.duration_ms";
 /// In the order of `Phase::ALL`.
@@ -79,6 +85,9 @@ pub(crate) const LABEL_OUTCOME: &str = "outcome";
 pub(crate) const LABEL_PHASE: &str = "phase";
 pub(crate) const LABEL_SIGNAL: &str = "signal";
 pub(crate) const LABEL_REASON: &str = "reason";
+pub(crate) const LABEL_THREAD: &str = "thread";
+pub(crate) const LABEL_LOCK: &str = "lock";
+pub(crate) const LABEL_KIND: &str = "kind";
 /// The value of every label of a series past the budget.
 pub(crate) const FOLDED: &str = "_other";
 
@@ -148,6 +157,26 @@ metrics! {
         "Items that were given up, by reason.";
     QUEUED: "pellucid_telemetry_queued", "pellucid.telemetry.queued", "{item}",
         "Items that are on their way to their sink.";
+    POLL_DURATION: "pellucid_poll_duration_seconds", "pellucid.poll.duration", "s",
+        "Time that a worker spent in one poll of a request's task, without giving way to others.";
+    SLOW_POLLS: "pellucid_slow_polls_total", "pellucid.slow_polls", "{poll}",
+        "Polls that took longer than 10 ms.";
+    THREAD_CPU: "pellucid_thread_cpu_seconds_total", "pellucid.thread.cpu_time", "s",
+        "CPU time that each of the process's threads has used; threads of the same name together.";
+    CPU_PHASE: "pellucid_cpu_phase_seconds_total", "pellucid.cpu.phase_time", "s",
+        "CPU time by what it was used for, estimated from samples; it grows only while samples are taken.";
+    LOCK_WAITS: "pellucid_lock_waits_total", "pellucid.lock.waits", "{wait}",
+        "Waits for a lock that another thread held.";
+    LOCK_WAIT: "pellucid_lock_wait_seconds_total", "pellucid.lock.wait_time", "s",
+        "Time spent waiting for a lock.";
+    PROFILE_SAMPLES: "pellucid_profile_samples_total", "pellucid.profile.samples", "{sample}",
+        "Samples taken, by kind: of CPU time, of slow polls, of waits for locks.";
+    PROFILE_LOST: "pellucid_profile_samples_lost_total", "pellucid.profile.samples_lost", "{sample}",
+        "Samples that were lost, by reason.";
+    PROFILE_MERGED: "pellucid_profile_periods_merged_total", "pellucid.profile.periods_merged", "{period}",
+        "Sampling periods whose signal came late; their time counts with the sample that followed.";
+    ALLOCATOR_BYTES: "pellucid_allocator_bytes", "pellucid.allocator.size", "By",
+        "Memory as the allocator sees it, by kind.";
     CONFIG_GENERATION: "pellucid_config_generation", "pellucid.config.generation", "{generation}",
         "Generation of the configuration in force; it grows by one with each reload that changes something.";
     CONFIG_RELOADS: "pellucid_config_reloads_total", "pellucid.config.reloads", "{reload}",
