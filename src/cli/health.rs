@@ -29,8 +29,8 @@ pub(super) fn health(admin: &str) -> ExitCode {
     }
 }
 
-/// Runs the command's own waiting; none where there is no runtime to be had.
-fn block_on<F: Future>(work: F) -> Option<F::Output> {
+/// Runs a command's own waiting; none where there is no runtime to be had.
+pub(super) fn block_on<F: Future>(work: F) -> Option<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     Some(runtime.block_on(work))
 }

@@ -5,6 +5,7 @@
 
 mod demo;
 mod health;
+mod profile;
 mod run;
 mod signals;
 mod successor;
@@ -26,7 +27,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start a gateway with three services and traffic, to look at.
+    /// Start a gateway with three services and traffic, to look at; or only the services, or only the traffic.
     Demo(demo::DemoArguments),
     /// Run the gateway.
     Run(RunArguments),
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long, default_value = "http://127.0.0.1:9901")]
         admin: String,
     },
+    /// Take a profile of a running gateway, convert one, or compare two.
+    Profile(profile::ProfileArguments),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
 }
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Health { admin } => health::health(&admin),
+        Command::Profile(arguments) => profile::profile(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Check { file } => check(file),
         Command::Explain { file, method, url, headers } => explain_route(file, &method, &url, &headers),
@@ -90,6 +94,19 @@ pub fn run() -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// A URL of ours, as an argument: with no slash at its end, so that paths can follow.
+fn parse_http_url(text: &str) -> Result<String, String> {
+    let expected = "expected a URL such as http://127.0.0.1:9901";
+    let url = reqwest::Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    if url.scheme() != "http" {
+        return Err(format!("{expected}, found the scheme {}", url.scheme()));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{expected}, without a query or a fragment"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Data, on standard output. A closed pipe is the reader's choice.
@@ -144,6 +161,45 @@ fn explain_route(file: PathBuf, method: &str, url: &str, headers: &[String]) -> 
         Err(refused) => {
             complain(&refused.lines());
             ExitCode::from(WRONG)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_demo_runs_whole_or_in_part() {
+        for good in [
+            &["pellucid", "demo", "--for", "20s"][..],
+            &["pellucid", "demo", "services", "--bind", "0.0.0.0", "--gateway", "http://pellucid:8080"],
+            &["pellucid", "demo", "traffic", "--gateway", "http://pellucid:8080/", "--rate", "50"],
+        ] {
+            assert!(Arguments::try_parse_from(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            &["pellucid", "demo", "--for", "20s", "services"][..],
+            &["pellucid", "demo", "services", "--port", "65534"],
+            &["pellucid", "demo", "traffic", "--rate", "0"],
+            &["pellucid", "demo", "traffic", "--gateway", "pellucid:8080"],
+        ] {
+            assert!(Arguments::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_ours_is_http_and_says_so_otherwise() {
+        assert_eq!(parse_http_url("http://127.0.0.1:9901/").as_deref(), Ok("http://127.0.0.1:9901"));
+        assert_eq!(parse_http_url("http://pellucid:9901/behind/").as_deref(), Ok("http://pellucid:9901/behind"));
+        for bad in ["127.0.0.1:9901", "localhost:9901", "https://127.0.0.1", "http://", "http://h/?a", ""] {
+            assert!(parse_http_url(bad).unwrap_err().starts_with("expected a URL such as"), "{bad}");
         }
     }
 }

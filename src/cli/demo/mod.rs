@@ -1,8 +1,11 @@
 //! `pellucid demo`: a gateway, three services and steady traffic in one process, so that there is something to see with nothing else installed.
 //!
 //! In: how long. Out: a live summary by route, what to open, and commands to try. The gateway is the real one; the services and the traffic
-//! are ordinary clients of it. Not here: anything that a real deployment would use.
+//! are ordinary clients of it, and can run apart from it (`apart`). Not here: anything that a real deployment would use.
 
+mod apart;
+mod basket;
+mod labelled;
 mod services;
 mod summary;
 mod traffic;
@@ -22,7 +25,10 @@ use crate::control::swap::Source;
 use crate::gateway::Gateway;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct DemoArguments {
+    #[command(subcommand)]
+    part: Option<apart::Part>,
     /// End by itself after this time, such as 20s.
     #[arg(long = "for", value_parser = parse_duration)]
     duration: Option<Duration>,
@@ -39,6 +45,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
+    match &arguments.part {
+        Some(part) => apart::run(part),
+        None => together(arguments),
+    }
+}
+
+/// All of it in this process.
+fn together(arguments: &DemoArguments) -> ExitCode {
     let failed = |why: String| {
         complain(&[format!("pellucid demo: {why}")]);
         ExitCode::from(FAILED)
@@ -55,7 +69,7 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
         Ok(gateway) => gateway,
         Err(error) => return run::refuse(&error),
     };
-    services.meet(gateway.listeners()[0]);
+    services.meet(format!("http://{}", gateway.listeners()[0]));
     introduce(&gateway);
     let stop = Arc::new(AtomicBool::new(false));
     if let Err(error) = traffic::start(gateway.listeners()[0], Arc::clone(&stop)) {
@@ -125,6 +139,8 @@ Open or try:
   curl -s 'http://{admin}/api/v1/requests?status=5xx&limit=3'   failed ones
   curl -s http://{admin}/metrics                            Prometheus metrics
   curl -s http://{admin}/api/v1/telemetry                   what became of every span and log line
+  http://{admin}/debug/pprof/flamegraph?seconds=5           where the CPU goes, by route and function
+  go tool pprof 'http://{admin}/debug/pprof/profile?seconds=5'   the same samples, in pprof
 "
     ));
 }

@@ -1,70 +1,105 @@
 //! The demo's three services: one slow now and then, one failing now and then, one that asks the other two through the gateway.
 //!
 //! In: requests from the gateway. Out: JSON. They know nothing of Pellucid but its address, and pass `traceparent` on as any
-//! instrumented service would. Not here: who calls them (`traffic`).
+//! instrumented service would; the labels of `labelled` are for profiles of a process that they share with a gateway. Not here: who calls
+//! them (`traffic`).
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 
+use super::{basket, labelled};
 use crate::base::draw::Draw;
-use crate::telemetry::record::names;
+use crate::telemetry::record::{labels, names};
 
-/// One request in so many is slow, or fails.
+/// One request in so many is slow, or fails, or buys wholesale.
 const SLOW_ONE_IN: u32 = 25;
 const FAILED_ONE_IN: u32 = 15;
+const WHOLESALE_ONE_IN: u32 = 10;
+/// How long the shop waits for an answer through the gateway, whose own timeouts are shorter.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The running services.
+/// The services, in the order of their ports.
+pub(super) const NAMES: [&str; 3] = ["shop", "catalog", "payments"];
+
+/// The services, from the moment when their sockets are open.
 pub(super) struct Services {
-    /// Shop, catalog, payments.
+    /// In the order of [`NAMES`].
     pub(super) addresses: [SocketAddr; 3],
-    gateway: Arc<OnceLock<SocketAddr>>,
+    gateway: Arc<OnceLock<String>>,
+}
+
+/// A service that is not served yet.
+pub(super) struct Stall {
+    socket: TcpListener,
+    router: Router,
 }
 
 #[derive(Clone)]
 struct Shared {
     draw: Arc<Mutex<Draw>>,
-    gateway: Arc<OnceLock<SocketAddr>>,
+    /// Its URL, without a slash at the end.
+    gateway: Arc<OnceLock<String>>,
     client: reqwest::Client,
 }
 
 impl Services {
-    /// Tells the shop where the gateway is.
-    pub(super) fn meet(&self, gateway: SocketAddr) {
+    /// Tells the shop the URL of the gateway.
+    pub(super) fn meet(&self, gateway: String) {
         // Called once; a second gateway would not be listened to.
         let _ = self.gateway.set(gateway);
     }
 }
 
-pub(super) fn start() -> std::io::Result<Services> {
-    let gateway = Arc::new(OnceLock::new());
-    let client = reqwest::Client::builder().no_proxy().build().map_err(std::io::Error::other)?;
-    let shared = Shared { draw: Arc::new(Mutex::new(Draw::from_system())), gateway: Arc::clone(&gateway), client };
-    let routers = [
-        Router::new().route("/shop/{item}", get(shop)).with_state(shared.clone()),
-        Router::new().route("/catalog/{item}", get(catalog)).with_state(shared.clone()),
-        Router::new().route("/payments", post(payments)).with_state(shared),
-    ];
-    let mut sockets = Vec::new();
-    for router in routers {
-        let socket = TcpListener::bind("127.0.0.1:0")?;
-        socket.set_nonblocking(true)?;
-        sockets.push((socket, router));
-    }
-    let addresses = [sockets[0].0.local_addr()?, sockets[1].0.local_addr()?, sockets[2].0.local_addr()?];
+/// All three on ports of the system's choice, on a thread of their own.
+pub(super) fn start() -> io::Result<Services> {
+    let (services, stalls) = open(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("demo-services".to_owned()).spawn(move || runtime.block_on(serve(sockets)))?;
-    Ok(Services { addresses, gateway })
+    std::thread::Builder::new().name("demo-services".to_owned()).spawn(move || runtime.block_on(serve(stalls)))?;
+    Ok(services)
 }
 
-async fn serve(sockets: Vec<(TcpListener, Router)>) {
+/// Opens their sockets: on `first_port` and the two that follow it, or on ports of the system's choice where it is zero.
+pub(super) fn open(bind: IpAddr, first_port: u16) -> io::Result<(Services, Vec<Stall>)> {
+    let gateway = Arc::new(OnceLock::new());
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_TIMEOUT).build().map_err(io::Error::other)?;
+    let shared = Shared { draw: Arc::new(Mutex::new(Draw::from_system())), gateway: Arc::clone(&gateway), client };
+    let mut stalls = Vec::new();
+    for (index, router) in (0..).zip(routers(shared)) {
+        let address = SocketAddr::new(bind, if first_port == 0 { 0 } else { first_port.saturating_add(index) });
+        let socket = TcpListener::bind(address).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+        socket.set_nonblocking(true)?;
+        stalls.push(Stall { socket, router });
+    }
+    let addresses = [stalls[0].socket.local_addr()?, stalls[1].socket.local_addr()?, stalls[2].socket.local_addr()?];
+    Ok((Services { addresses, gateway }, stalls))
+}
+
+/// In the order of [`NAMES`].
+fn routers(shared: Shared) -> [Router; 3] {
+    let [shop_name, catalog_name, payments_name] = NAMES;
+    [
+        stall(shop_name, Router::new().route("/shop/{item}", get(shop)).with_state(shared.clone())),
+        stall(catalog_name, Router::new().route("/catalog/{item}", get(catalog)).with_state(shared.clone())),
+        stall(payments_name, Router::new().route("/payments", post(payments)).with_state(shared)),
+    ]
+}
+
+/// A service's work is labelled; being asked whether it is ready is nobody's request.
+fn stall(service: &str, routes: Router) -> Router {
+    routes.layer(middleware::from_fn_with_state(labels::number(service), labelled::label)).route("/readyz", get(ready))
+}
+
+/// Answers requests, and does not end by itself.
+pub(super) async fn serve(stalls: Vec<Stall>) {
     let mut serving = tokio::task::JoinSet::new();
-    for (socket, router) in sockets {
+    for Stall { socket, router } in stalls {
         serving.spawn(async move {
             let listener = tokio::net::TcpListener::from_std(socket)?;
             axum::serve(listener, router).await
@@ -84,18 +119,25 @@ impl Shared {
     }
 }
 
-/// Looks the item up and pays for it, both through the gateway.
+/// For health checks: `pellucid health --admin http://…:9101`.
+async fn ready() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// Reckons the price, looks the item up and pays for it, the latter two through the gateway.
 async fn shop(State(shared): State<Shared>, Path(item): Path<String>, headers: HeaderMap) -> (StatusCode, String) {
     let Some(gateway) = shared.gateway.get() else { return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned()) };
+    let lines = if shared.one_in(WHOLESALE_ONE_IN) { basket::WHOLESALE_LINES } else { basket::LINES };
+    let cents = basket::price_basket(&item, lines);
     let passed_on: HeaderMap = [names::HEADER_TRACEPARENT, names::HEADER_TRACESTATE]
         .into_iter()
         .filter_map(|name| Some((name.parse().ok()?, headers.get(name)?.clone())))
         .collect();
-    let lookup = shared.client.get(format!("http://{gateway}/catalog/{item}")).headers(passed_on.clone()).send();
-    let payment = shared.client.post(format!("http://{gateway}/payments")).headers(passed_on).body("{\"amount\":1}").send();
+    let lookup = shared.client.get(format!("{gateway}/catalog/{item}")).headers(passed_on.clone()).send();
+    let payment = shared.client.post(format!("{gateway}/payments")).headers(passed_on).body(format!("{{\"cents\":{cents}}}")).send();
     match tokio::join!(lookup, payment) {
         (Ok(found), Ok(paid)) if found.status().is_success() && paid.status().is_success() => {
-            (StatusCode::OK, format!("{{\"sold\":\"{item}\"}}\n"))
+            (StatusCode::OK, format!("{{\"sold\":\"{item}\",\"cents\":{cents}}}\n"))
         }
         _ => (StatusCode::BAD_GATEWAY, "{\"error\":\"a service behind the shop failed\"}\n".to_owned()),
     }
