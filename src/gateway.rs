@@ -30,6 +30,7 @@ use crate::telemetry::profile::profiler::Profiler;
 use crate::telemetry::record::instruments::{Feed, Recorder};
 use crate::telemetry::record::polls::Polls;
 use crate::telemetry::record::series::Budget;
+use crate::telemetry::sampler;
 
 mod crew;
 
@@ -100,6 +101,9 @@ impl Gateway {
         let runtime = plane::runtime().map_err(|error| StartError::Io(format!("the control plane has no runtime: {error}")))?;
         let entered = runtime.enter();
         let exports = if traced { tracing_setup::install(&settings, &ledger) } else { tracing_setup::Exports::default() };
+        if traced {
+            hold_sigprof();
+        }
         let start = tracing::info_span!("gateway.start", workers);
         let _entered = start.enter();
         let admin_socket = admin_socket(config.admin.bind.value, &mut inherited)?;
@@ -241,6 +245,14 @@ fn admin_socket(address: SocketAddr, inherited: &mut Inherited) -> Result<TcpLis
     };
     socket.set_nonblocking(true).map_err(unavailable)?;
     Ok(socket)
+}
+
+/// Who sends SIGPROF from outside is not to end the process, as that signal does by itself. Without a handler there are no profiles either, and
+/// whoever asks for one is told why.
+fn hold_sigprof() {
+    if let Err(why) = sampler::install() {
+        tracing::debug!(%why, "there will be no profiles");
+    }
 }
 
 /// Continuous profiles, and polls that are looked at.

@@ -97,7 +97,7 @@ async fn run(parts: Parts, mut orders: mpsc::Receiver<Order>) {
     let pushing = parts.metrics.map(|(outbox, resource, every)| tokio::spawn(push_metrics(admin.clone(), outbox, resource, every)));
     let watching = tokio::spawn(watch_file(parts.watch, admin.clone()));
     let profiling = &admin.profiling;
-    let tending = tokio::spawn(Arc::clone(profiling).tend_heap());
+    let tending = tokio::spawn(Arc::clone(profiling).tend());
     let profiles = parts.profiles.map(|(outbox, resource)| {
         let ledger = Arc::clone(&telemetry.ledger);
         tokio::spawn(Arc::clone(profiling).push(outbox, resource, ledger))

@@ -22,8 +22,8 @@ use crate::telemetry::sampler::Kind;
 const PUSH_EVERY: Duration = Duration::from_secs(10);
 /// How long the heap is sampled after somebody has last asked for it.
 const HEAP_IDLE_MAX: Duration = Duration::from_secs(600);
-/// How often it is seen whether the heap's sampling is still wanted.
-const HEAP_LOOK: Duration = Duration::from_secs(15);
+/// How often it is seen what is not wanted any more.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// What the configuration wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,10 +87,11 @@ impl Profiling {
         self.heap.set_active(true)
     }
 
-    /// Switches the heap's sampling off when nobody wants it any more. Runs until it is aborted.
-    pub(crate) async fn tend_heap(self: Arc<Self>) {
+    /// Switches the heap's sampling off when nobody wants it any more, and lets go of symbols. Runs until it is aborted.
+    pub(crate) async fn tend(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(HEAP_LOOK).await;
+            tokio::time::sleep(LOOK).await;
+            Profiler::of_process().rest();
             let always = self.current.lock().unwrap_or_else(PoisonError::into_inner).settings.heap;
             let asked = Tick(self.heap_asked.load(Ordering::Relaxed));
             let is_stale = asked != Tick(0) && self.clock.now() > asked.after(HEAP_IDLE_MAX);

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::support::origin::Origin;
 use crate::support::process::Pellucid;
-use crate::support::stack::tool;
+use crate::support::stack::Collector;
 use crate::support::{Client, free_port, get, temp_dir, wait_for};
 
 /// What `OTLP_QUEUE_BYTES_MAX` says; the test of memory looks whether it still does.
@@ -286,13 +286,7 @@ impl OwnCollector {
     fn start(grpc: u16, http: u16) -> Self {
         let (dir, health) = (temp_dir(), free_port());
         let log = std::fs::File::create(dir.join("collector.log")).unwrap();
-        let mut command = Command::new(tool("otelcol-0.159.0"));
-        command.arg("--config").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/otel-collector/config.yaml"));
-        let addresses = [("OTLP_GRPC_ENDPOINT", grpc), ("OTLP_HTTP_ENDPOINT", http), ("HEALTH_ENDPOINT", health), ("TRACES_ENDPOINT", 1)];
-        command.envs(addresses.map(|(name, port)| (name, format!("127.0.0.1:{port}"))));
-        command.env("METRICS_ENDPOINT", "http://127.0.0.1:1/");
-        let files = [("TRACES_FILE", "traces.jsonl"), ("METRICS_FILE", "metrics.jsonl"), ("LOGS_FILE", "logs.jsonl")];
-        command.envs(files.map(|(name, file)| (name, dir.join(file))));
+        let mut command = Collector::command(grpc, http, health, &dir);
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         let collector = OwnCollector { child, dir };
         wait_for("the Collector", || std::net::TcpStream::connect(("127.0.0.1", health)).ok());

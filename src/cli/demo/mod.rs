@@ -119,7 +119,7 @@ upstreams:
   - {{ name: shop, endpoints: ['{shop}'] }}
   - {{ name: catalog, endpoints: ['{catalog}'] }}
   - {{ name: payments, endpoints: ['{payments}'] }}
-telemetry: {{ service_name: pellucid-demo, traces: {{ sample: 1.0 }} }}
+telemetry: {{ service_name: pellucid-demo, traces: {{ sample: 1.0 }}, profiles: {{ continuous: true }} }}
 "
     )
 }

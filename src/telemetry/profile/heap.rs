@@ -3,19 +3,15 @@
 //! In: what jemalloc has sampled, as the text of its dump, and its statistics. Out: unbiased estimates by stack, their difference over a time, and
 //! a [`Profile`] of them. Not here: the choice of allocator (`main.rs` makes it), when sampling is on, and for how long (`control` decides).
 
-#![allow(unsafe_code, reason = "the dump goes through a file in memory and a raw mallctl; each block says why it is sound")]
+mod sheet;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::c_char;
 use std::fmt;
-use std::fs::{File, Permissions};
 use std::hint::black_box;
-use std::io::{self, BufRead, BufReader};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use tikv_jemalloc_ctl::{Access, AsName, epoch, raw, stats, thread};
+use tikv_jemalloc_ctl::{Access, AsName, epoch, stats, thread};
 
 use super::symbols::Symbols;
 use super::{Location, Profile, Sample, ValueType};
@@ -131,8 +127,8 @@ impl Heap {
         self.available()?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |error: &dyn fmt::Display| NoHeap::Dump(format!("jemalloc's dump: {error}"));
-        let sheet = blank_sheet().map_err(|error| failed(&error))?;
-        write_dump(&sheet).map_err(|error| failed(&format!("not written by way of /proc/self/fd: {error}")))?;
+        let sheet = sheet::blank().map_err(|error| failed(&error))?;
+        sheet::fill(&sheet).map_err(|error| failed(&format!("not written by way of /proc/self/fd: {error}")))?;
         match sheet.metadata().map_err(|error| failed(&error))?.len() {
             0..=DUMP_BYTES_MAX => parse(BufReader::new(sheet)).map_err(|error| failed(&error)),
             bytes => Err(failed(&format!("found {bytes} bytes, expected at most {DUMP_BYTES_MAX}"))),
@@ -155,27 +151,6 @@ fn is_global_allocator() -> bool {
 /// A switch of jemalloc's, named with a zero byte at the end. One that it does not know is off.
 fn is_set(name: &str) -> bool {
     Access::<bool>::read(name.name()).unwrap_or(false)
-}
-
-/// A file in memory, for us alone: it works where no directory can be written, nothing is left of it after a crash, and jemalloc, which holds
-/// locks while it writes, waits for no disk.
-fn blank_sheet() -> io::Result<File> {
-    // SAFETY: the name ends with a zero byte, and the call keeps no pointer to it.
-    let descriptor = unsafe { libc::memfd_create(c"heap-profile".as_ptr(), libc::MFD_CLOEXEC) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was made just now and nothing else owns it.
-    let sheet = unsafe { File::from_raw_fd(descriptor) };
-    sheet.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(sheet)
-}
-
-/// Has jemalloc write what it has sampled. It opens the file by its path, so ours stays at its start.
-fn write_dump(sheet: &File) -> tikv_jemalloc_ctl::Result<()> {
-    let path = format!("/proc/self/fd/{}\0", sheet.as_raw_fd());
-    // SAFETY: `prof.dump` takes a pointer to a string that ends with a zero byte, which `path` does, and keeps none after it returns.
-    unsafe { raw::write(b"prof.dump\0", path.as_ptr().cast::<c_char>()) }
 }
 
 /// Reads jemalloc's `heap_v2` text: the bytes between samples, totals, then each stack with its counts, by thread and (`t*`) over all threads.
@@ -554,7 +529,7 @@ mod tests {
 
     #[test]
     fn a_sheet_can_be_written_by_its_path_and_is_for_us_alone() {
-        let sheet = blank_sheet().unwrap();
+        let sheet = sheet::blank().unwrap();
         std::fs::write(format!("/proc/self/fd/{}", sheet.as_raw_fd()), TEXT).unwrap();
         assert_eq!(sheet.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(parse(BufReader::new(sheet)), read(TEXT));

@@ -190,6 +190,13 @@ impl Profiler {
         self.symbols.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of what symbols are read from, if nobody needed it since the last call.
+    pub(crate) fn rest(&self) {
+        if let Ok(mut symbols) = self.symbols.try_lock() {
+            symbols.rest();
+        }
+    }
+
     pub(crate) fn totals(&self) -> Totals {
         let mut state = self.state.lock();
         state.drain();
@@ -202,6 +209,7 @@ impl Profiler {
 
     fn want(&'static self, hz: u32, continuous: bool) -> Result<Wish, NoProfile> {
         sampler::install().map_err(NoProfile::Unavailable)?;
+        sampler::make_room();
         lock::listen(|waited_ns| {
             if IS_ON.load(Ordering::Relaxed) {
                 sampler::look_here(Kind::Lock, waited_ns << 1 | 1);

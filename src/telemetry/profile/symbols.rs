@@ -33,11 +33,13 @@ pub(crate) struct Symbols {
     found: HashMap<u64, Location>,
     /// One copy of every text in `found`.
     texts: HashSet<Arc<str>>,
+    /// A file was looked into since the last [`Symbols::rest`].
+    is_stirred: bool,
 }
 
 impl Symbols {
     pub(crate) fn new() -> Self {
-        Symbols { regions: Regions::default(), images: HashMap::new(), found: HashMap::new(), texts: HashSet::new() }
+        Symbols { regions: Regions::default(), images: HashMap::new(), found: HashMap::new(), texts: HashSet::new(), is_stirred: false }
     }
 
     /// Reads the process's mappings again. What is known of files that are still mapped is kept.
@@ -70,6 +72,14 @@ impl Symbols {
         location
     }
 
+    /// To be called every so often: what was read of the files is let go when nothing was looked up in them between two calls. It can be ten
+    /// times what the gateway itself takes. Addresses that were found stay known.
+    pub(crate) fn rest(&mut self) {
+        if !std::mem::take(&mut self.is_stirred) {
+            self.images.values_mut().flatten().for_each(|image| image.names = None);
+        }
+    }
+
     /// The files with code, in the order of their addresses; a location's `mapping` is an index into this.
     pub(crate) fn mappings(&self) -> Vec<Mapping> {
         self.regions.code().iter().map(|region| self.mapping(region)).collect()
@@ -97,6 +107,7 @@ impl Symbols {
         let frames = if region.is_of_kernel() {
             vec![Frame { name: region.path.clone(), ..Frame::default() }]
         } else {
+            self.is_stirred = true;
             let image = self.images.get_mut(&region.path).and_then(Option::as_mut);
             image.and_then(|image| image.frames(region.file_offset(address))).unwrap_or_default()
         };

@@ -51,7 +51,6 @@ pub(crate) fn install() -> Result<(), String> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     INSTALLED
         .get_or_init(|| {
-            Ring::make();
             PROCESS.store(std::process::id() as libc::c_int, Ordering::Relaxed);
             // SAFETY: an all-zero sigaction is a valid value to begin with.
             let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -65,6 +64,11 @@ pub(crate) fn install() -> Result<(), String> {
             if result == 0 { Ok(()) } else { Err(format!("no handler for SIGPROF: {}", std::io::Error::last_os_error())) }
         })
         .clone()
+}
+
+/// Makes room for samples. Until then all are lost, and cost no memory.
+pub(crate) fn make_room() {
+    Ring::make();
 }
 
 /// Samples another thread of this process once, as soon as it runs. A thread that is gone is not looked at.
