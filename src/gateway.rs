@@ -130,7 +130,7 @@ impl Gateway {
                 ready: Arc::clone(&ready),
                 profiling,
                 polls,
-                debug: config.admin.debug.unwrap_or_else(|| admin.ip().is_loopback()),
+                is_local: admin.ip().is_loopback(),
             },
             socket: admin_socket,
             senders,

@@ -133,8 +133,9 @@ async fn push_window(from: u64, until: u64, outbox: &Outbox, resource: &Resource
     }
     let id = TraceId::random(&mut Draw::from_system()).0;
     let owned = resource.clone();
+    let period = 1_000_000_000 / i64::from(taken.hz.max(1));
     // Receivers know a CPU profile by counts of samples with a period of CPU time (as Pyroscope does); its time follows from both.
-    let encode = move || otlp::encode(&profiler.profile(&taken).first_value_only(), &owned, id);
+    let encode = move || otlp::encode(&profiler.profile(&taken).in_periods(period), &owned, id);
     let encoded = tokio::task::spawn_blocking(encode).await;
     if let Ok((bytes, items)) = encoded {
         ledger.produced(Signal::Profiles, items);

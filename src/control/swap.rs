@@ -277,11 +277,12 @@ fn by_slot(policies: Vec<ListenerPolicy>, slots: &[usize], former: &[ListenerPol
 
 /// What a new configuration changes that only a restart can put in force.
 fn needs_restart(current: &Current, config: &Config, telemetry: &TelemetrySettings) -> Vec<&'static str> {
-    let same_but_kept = TelemetrySettings { keep: current.telemetry.keep.clone(), ..telemetry.clone() };
+    let (keep, profiles) = (current.telemetry.keep.clone(), current.telemetry.profiles);
+    let same_but_these = TelemetrySettings { keep, profiles, ..telemetry.clone() };
     let changes = [
         (config.admin.bind.value != current.config.admin.bind.value, "`admin`"),
         (config.runtime.workers != current.config.runtime.workers, "`runtime.workers`"),
-        (same_but_kept != current.telemetry, "`telemetry` beside `traces`"),
+        (same_but_these != current.telemetry, "`telemetry` beside `traces` and `profiles`"),
     ];
     changes.into_iter().filter(|(changed, _)| *changed).map(|(_, what)| what).collect()
 }

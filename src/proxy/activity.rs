@@ -11,6 +11,7 @@ use crate::base::clock::{Clock, Tick};
 use crate::base::ids::{SpanId, TraceId};
 use crate::base::stopwatch::Stopwatch;
 use crate::telemetry::record::labels::{self, LabelName, Labels, Work};
+use crate::telemetry::record::polls::is_timeline_wanted;
 
 /// One task's, for as long as the task lives.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Activity {
     /// When the exchange began, and when it came to its present work.
     began: Cell<Tick>,
     since: Cell<Tick>,
+    /// Those of the exchange that the last poll ended, while a timeline is drawn.
+    ended: Cell<Labels>,
     /// Body bytes so far: from the client, and to it.
     received: Cell<u64>,
     sent: Cell<u64>,
@@ -62,6 +65,7 @@ impl Activity {
             polled: Cell::default(),
             began: Cell::default(),
             since: Cell::default(),
+            ended: Cell::new(READING),
             received: Cell::default(),
             sent: Cell::default(),
         })
@@ -103,6 +107,9 @@ impl Activity {
 
     /// The exchange is over. Nanoseconds that the task worked for it.
     pub(crate) fn close(&self, ended: Tick) -> u64 {
+        if is_timeline_wanted() {
+            self.ended.set(Labels { work: labels::work(), ..self.labels.get() });
+        }
         self.put_on(READING);
         self.watch.stop(ended)
     }
@@ -111,8 +118,10 @@ impl Activity {
         self.watch.woken_at()
     }
 
-    pub(crate) fn labels(&self) -> Labels {
-        self.labels.get()
+    /// What the poll that is just over was for: the exchange that is open, or the one that it ended.
+    pub(crate) fn polled_for(&self) -> Labels {
+        let ended = self.ended.replace(READING);
+        if self.watch.is_running() { self.labels.get() } else { ended }
     }
 
     pub(crate) fn has_received(&self, bytes: u64) {

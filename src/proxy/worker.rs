@@ -144,11 +144,10 @@ impl Worker {
             self.polls.begin(now);
             activity.resume(now);
             let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)));
-            let labels = is_timeline_wanted().then(|| activity.labels());
             let spent = activity.pause(&self.clock);
             self.polls.end(spent);
-            if let Some(labels) = labels {
-                let Labels { trace_id, route, work, .. } = labels;
+            if is_timeline_wanted() {
+                let Labels { trace_id, route, work, .. } = activity.polled_for();
                 self.recorder.borrow_mut().note_poll(PollSpan { began: now, ended: Tick(now.0 + spent), trace_id, route, work });
             }
             match polled {

@@ -109,10 +109,11 @@ fn query(arguments: &ProfileArguments, seconds: Option<u32>) -> Vec<(&'static st
 
 fn announcement(arguments: &ProfileArguments, seconds: Option<u32>) -> String {
     let (kind, admin) = (arguments.kind.name(), &arguments.admin);
+    let a = if kind.starts_with('a') { "an" } else { "a" };
     match (seconds, arguments.ago) {
         (Some(seconds), Some(ago)) => format!("fetching the {kind} profile of {seconds} s from {ago} s ago from {admin}"),
-        (Some(seconds), None) => format!("taking a {kind} profile for {seconds} s from {admin}"),
-        (None, _) => format!("taking a {kind} profile from {admin}"),
+        (Some(seconds), None) => format!("taking {a} {kind} profile for {seconds} s from {admin}"),
+        (None, _) => format!("taking {a} {kind} profile from {admin}"),
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct Admin {
     pub(crate) profiling: Arc<Profiling>,
     /// One a worker.
     pub(crate) polls: Arc<[Arc<Polls>]>,
-    /// `/debug/` is served.
-    pub(crate) debug: bool,
+    /// Only this machine reaches the admin plane.
+    pub(crate) is_local: bool,
 }
 
 pub(crate) fn router(admin: Admin) -> Router {
@@ -69,6 +69,11 @@ async fn index() -> &'static str {
 impl Admin {
     pub(crate) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// `/debug/` is served: as the configuration in force says, or where only this machine can ask.
+    fn serves_debug(&self) -> bool {
+        self.control.current().config.admin.debug.unwrap_or(self.is_local)
     }
 
     /// Reloads off this thread, and tells telemetry what is new.

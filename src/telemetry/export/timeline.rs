@@ -3,6 +3,7 @@
 //! In: polls and records. Out: one JSON document: a track a worker with its polls, and a track of requests with their attempts and phases. Times
 //! are microseconds since the timeline began. Bounded: what does not fit is counted. Not here: when it is drawn (`process::timeline`).
 
+use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -41,17 +42,30 @@ impl Events {
 
     /// One poll of a request's task, on its worker's track.
     pub(crate) fn poll(&mut self, worker: usize, span: &PollSpan, route: &str) {
-        let name = if route.is_empty() { "poll" } else { route };
-        self.add(&json!({
-            "ph": "X", "cat": "poll", "name": name, "pid": WORKERS, "tid": worker + 1,
-            "ts": self.micros(span.began), "dur": span.ended.since(span.began) as f64 / 1e3,
-            "args": { "trace_id": hex_text(&span.trace_id.hex()), "phase": span.work.label() },
-        }));
+        if !self.has_room(1) {
+            return;
+        }
+        let name = Value::from(if route.is_empty() { "poll" } else { route });
+        let (at, spent) = (self.micros(span.began), span.ended.since(span.began) as f64 / 1e3);
+        let (hex, phase) = (span.trace_id.hex(), span.work.label());
+        // By hand: there are two of these a request.
+        let _ = write!(
+            self.text,
+            "{}{{\"ph\":\"X\",\"cat\":\"poll\",\"name\":{name},\"pid\":{WORKERS},\"tid\":{},\"ts\":{at:.3},\"dur\":{spent:.3},\"args\":{{\"trace_id\":\"{}\",\"phase\":\"{phase}\"}}}}",
+            if self.count > 0 { ",\n" } else { "" },
+            worker + 1,
+            hex_text(&hex),
+        );
+        self.count += 1;
     }
 
     /// A request that has ended: itself, its attempts, and their phases, one inside the other.
     pub(crate) fn request(&mut self, entry: &Entry<'_>, endpoints: &[Arc<EndpointLegend>]) {
         let record = entry.record;
+        // Half a request would never end.
+        if !self.has_room(2 * (1 + record.attempts().len() * (1 + Phase::COUNT))) {
+            return;
+        }
         let id = hex_text(&record.span_id.hex()).to_owned();
         let name = format!("{} {}", entry.method(), entry.route.name);
         let arguments = json!({
@@ -120,11 +134,14 @@ impl Events {
         self.add(&json!({ "ph": "M", "name": what, "pid": process, "tid": thread, "args": { "name": name } }));
     }
 
+    /// What does not fit is counted.
+    fn has_room(&mut self, events: usize) -> bool {
+        let fits = self.count + events <= TIMELINE_EVENTS_MAX;
+        self.lost += if fits { 0 } else { events as u64 };
+        fits
+    }
+
     fn add(&mut self, event: &Value) {
-        if self.count >= TIMELINE_EVENTS_MAX {
-            self.lost += 1;
-            return;
-        }
         if self.count > 0 {
             self.text.extend_from_slice(b",\n");
         }

@@ -354,6 +354,9 @@ impl Thread {
         let lost = (gauges.lost_records.load(Ordering::Relaxed), gauges.lost_spans.load(Ordering::Relaxed));
         let seen = std::mem::replace(&mut self.lost_seen[index], lost);
         let (records, spans) = (lost.0 - seen.0, lost.1 - seen.1);
+        if records > 0 {
+            self.timelines.lost(records);
+        }
         for (wanted, signal, items) in [(self.log.is_some(), Signal::Logs, records), (self.spans.is_some(), Signal::Traces, spans)] {
             if wanted && items > 0 {
                 self.ledger.produced(signal, items);

@@ -98,12 +98,17 @@ impl Profile {
         named.unwrap_or(self.types.len().saturating_sub(1))
     }
 
-    /// Only the first value of each sample.
-    pub(crate) fn first_value_only(mut self) -> Self {
+    /// Counts of whole periods in place of all values, so that counts times the period are the time of the last value, whatever the rates were at
+    /// which the samples were taken. What is left of one sample goes to the next.
+    pub(crate) fn in_periods(mut self, period: i64) -> Self {
         self.types.truncate(1);
+        let mut left = 0;
         for sample in &mut self.samples {
-            sample.values.truncate(1);
+            left += sample.values.last().copied().unwrap_or(0);
+            sample.values = vec![left / period];
+            left %= period;
         }
+        self.samples.retain(|sample| sample.values[0] > 0);
         self
     }
 

@@ -223,7 +223,9 @@ impl Profiler {
         }
         let id = state.next;
         state.next += 1;
-        state.wants.insert(id, Want { hz, from: sampler::monotonic(), continuous });
+        // Another rate of continuous profiles goes on with what is remembered.
+        let since = state.wants.values().filter(|want| continuous && want.continuous).map(|want| want.from).min();
+        state.wants.insert(id, Want { hz, from: since.unwrap_or_else(sampler::monotonic), continuous });
         state.set_rate();
         Ok(Wish { id })
     }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::ring::Ring;
-use super::walk::walk;
+use super::walk::{learn_own_code, walk};
 use super::{Kind, Lost, Raw, Registers};
 use crate::telemetry::record::labels;
 
@@ -68,6 +68,7 @@ pub(crate) fn install() -> Result<(), String> {
 
 /// Makes room for samples. Until then all are lost, and cost no memory.
 pub(crate) fn make_room() {
+    learn_own_code();
     Ring::make();
 }
 

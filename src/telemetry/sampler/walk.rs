@@ -3,19 +3,55 @@
 //! In: registers. Out: where each call returns to, innermost first, up to a bound. Every page is asked for before it is read, so that a frame
 //! pointer that is none ends the walk and not the process. Runs inside a signal handler. Not here: names, and frames without a pointer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::Raw;
 use crate::base::limits::{FRAMES_MAX, STACK_BYTES_MAX, STACK_WORDS_MAX};
 
 /// Below it there is never code.
 const CODE_MIN: u64 = 4096;
 const PAGE_BYTES: u64 = 4096;
+/// How far from the top of the stack the frame of a system call's caller may lie.
+const FRAME_BYTES_MAX: u64 = 256 * 1024;
+
+/// The code of the program itself; empty until [`learn_own_code`].
+static OWN_CODE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Finds out where the program's own code lies. Not inside a signal handler.
+pub(super) fn learn_own_code() {
+    let here = walk as *const () as usize as u64;
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    let range = |line: &str| {
+        let (start, limit) = line.split(' ').next()?.split_once('-')?;
+        Some(number(start)?..number(limit)?)
+    };
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    if let Some(own) = maps.lines().filter_map(range).find(|range| range.contains(&here)) {
+        OWN_CODE[0].store(own.start, Ordering::Relaxed);
+        OWN_CODE[1].store(own.end, Ordering::Relaxed);
+    }
+}
+
+fn own_code() -> std::ops::Range<u64> {
+    OWN_CODE[0].load(Ordering::Relaxed)..OWN_CODE[1].load(Ordering::Relaxed)
+}
 
 /// Fills in what is to be read from the stack.
 pub(super) fn walk(raw: &mut Raw) {
-    let (sp, mut frame) = (raw.registers.sp, raw.registers.fp);
     let mut pages = Pages { known: [u64::MAX; 2] };
-    raw.stack_len = copy_top(sp, &mut raw.stack, &mut pages);
+    raw.stack_len = copy_top(raw.registers.sp, &mut raw.stack, &mut pages);
     raw.depth = 0;
+    follow(raw, raw.registers.fp, &mut pages);
+    if raw.depth == 0
+        && let Some(frame) = saved_frame(raw, &mut pages)
+    {
+        follow(raw, frame, &mut pages);
+    }
+}
+
+/// From frame to frame.
+fn follow(raw: &mut Raw, mut frame: u64, pages: &mut Pages) {
+    let sp = raw.registers.sp;
     let mut lowest = sp;
     while raw.depth < FRAMES_MAX {
         if frame < lowest || !frame.is_multiple_of(8) || frame.wrapping_sub(sp) > STACK_BYTES_MAX || !pages.are_readable(frame, 16) {
@@ -31,6 +67,20 @@ pub(super) fn walk(raw: &mut Raw) {
         lowest = frame + 16;
         frame = next;
     }
+}
+
+/// A function that uses the frame pointer's register for something else, as system calls in glibc do, has saved its caller's at the top of the
+/// stack: the first word there that points to a frame of ours, with another one above it.
+fn saved_frame(raw: &Raw, pages: &mut Pages) -> Option<u64> {
+    let sp = raw.registers.sp;
+    let is_above = |word: u64, than: u64| word > than && word.is_multiple_of(8) && word - sp <= FRAME_BYTES_MAX;
+    raw.stack[..raw.stack_len].iter().copied().find(|&word| {
+        is_above(word, sp) && pages.are_readable(word, 16) && {
+            // SAFETY: both words were found to be readable, and are aligned.
+            let (next, returns_to) = unsafe { (read(word), read(word + 8)) };
+            is_above(next, word) && own_code().contains(&returns_to)
+        }
+    })
 }
 
 fn copy_top(sp: u64, into: &mut [u64; STACK_WORDS_MAX], pages: &mut Pages) -> usize {

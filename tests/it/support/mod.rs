@@ -3,6 +3,7 @@
 //! Everything listens on a free port and dies with its handle. Waiting is always for a fact, with a deadline that fails the test.
 
 pub(crate) mod origin;
+pub(crate) mod pprof;
 pub(crate) mod process;
 pub(crate) mod stack;
 

@@ -72,7 +72,8 @@ async fn gate(State((admin, room)): State<(Admin, Arc<Semaphore>)>, request: Req
     let page = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.to_string()).unwrap_or_default();
-    let response = if !admin.debug {
+    let mut visit = Visit { page, query, client, status: None };
+    let response = if !admin.serves_debug() {
         let why = "these pages are off, because the admin plane can be reached from elsewhere: set admin.debug to true to switch them on\n";
         (StatusCode::FORBIDDEN, why).into_response()
     } else if let Ok(_permit) = room.try_acquire() {
@@ -81,8 +82,24 @@ async fn gate(State((admin, room)): State<(Admin, Arc<Semaphore>)>, request: Req
         let why = format!("{DEBUG_REQUESTS_MAX} requests for profiles are being answered already; try again later\n");
         (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], why).into_response()
     };
-    tracing::info!(page, query, client, status = response.status().as_u16(), "a debug page was asked for");
+    visit.status = Some(response.status().as_u16());
     response
+}
+
+/// One use of a page, which is logged however it ends.
+struct Visit {
+    page: String,
+    query: String,
+    client: String,
+    /// None where the client left before there was an answer.
+    status: Option<u16>,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let Visit { page, query, client, status } = self;
+        tracing::info!(page, query, client, status, "a debug page was asked for");
+    }
 }
 
 async fn index() -> Html<String> {
