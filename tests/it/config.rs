@@ -172,7 +172,7 @@ const KEYS: &[Broken] = &[
     Broken {
         what: "admin",
         yaml: listening!("admin: { bnid: 127.0.0.1:2 }"),
-        says: &["2:10: found the unknown key `bnid`, expected one of `bind`; did you mean `bind`?"],
+        says: &["2:10: found the unknown key `bnid`, expected one of `bind`, `debug`; did you mean `bind`?"],
     },
     Broken {
         what: "a route",
@@ -1039,17 +1039,9 @@ const FILTERS: &[Broken] = &[
 /// What is told, and to whom.
 const TELEMETRY: &[Broken] = &[
     Broken {
-        what: "continuous profiles",
-        yaml: listening!("telemetry: { profiles: { continuous: true } }"),
-        says: &["2:38: found `true`, expected `false`: continuous profiles are not available in this version"],
-    },
-    Broken {
-        what: "profiles to the Collector",
-        yaml: listening!("telemetry: { profiles: { continuous: true, push: true } }"),
-        says: &[
-            "2:38: found `true`, expected `false`: continuous profiles are not available in this version",
-            "2:50: found `true`, expected `false`: continuous profiles are not available in this version",
-        ],
+        what: "profiles to the Collector that are not taken",
+        yaml: listening!("telemetry: { profiles: { hz: 19, push: true } }"),
+        says: &["2:40: found `true`, expected `false` or `continuous: true` beside it: only continuous profiles are pushed"],
     },
     Broken {
         what: "a Collector behind TLS",

@@ -81,8 +81,8 @@ fn every_request_is_in_the_metrics_under_its_labels() {
         1.0
     );
     assert_eq!(line("pellucid_requests_total", &["pellucid_route=\"all\"", "outcome=\"ok\""]), 3.0);
-    assert_eq!(line("pellucid_requests_total", &["outcome=\"server_error\""]), 1.0);
-    assert_eq!(line("pellucid_requests_total", &["outcome=\"client_error\""]), 1.0);
+    assert_eq!(line("pellucid_requests_total", &["pellucid_route=\"all\"", "outcome=\"server_error\""]), 1.0);
+    assert_eq!(line("pellucid_requests_total", &["pellucid_route=\"\"", "outcome=\"client_error\""]), 1.0);
     assert_eq!(line("pellucid_phase_seconds_count", &["phase=\"wait\""]), 4.0);
     assert_eq!(line("pellucid_self_time_seconds_count", &["pellucid_route=\"all\""]), 4.0);
     assert!(line("process_resident_memory_bytes", &[]) > 1e6);

@@ -529,6 +529,8 @@ mod tests {
 
     #[test]
     fn a_sheet_can_be_written_by_its_path_and_is_for_us_alone() {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::PermissionsExt;
         let sheet = sheet::blank().unwrap();
         std::fs::write(format!("/proc/self/fd/{}", sheet.as_raw_fd()), TEXT).unwrap();
         assert_eq!(sheet.metadata().unwrap().permissions().mode() & 0o777, 0o600);
