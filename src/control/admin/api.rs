@@ -3,7 +3,7 @@
 //! In: queries. Out: the shapes that the contract names. A query that cannot be read is a 400 that says what was expected.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -15,7 +15,9 @@ use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
 use crate::control::history::{Outcome, Trigger};
 use crate::telemetry::export::ledger::{Balance, Drop, Signal};
+use crate::telemetry::process::query::Query as Search;
 use crate::telemetry::process::recent::Filter;
+use crate::telemetry::process::whole::RequestId;
 
 /// Requests that are shown where no limit is given.
 const REQUESTS_DEFAULT: usize = 100;
@@ -83,6 +85,8 @@ pub(super) struct RequestsQuery {
     status: Option<String>,
     min_ms: Option<String>,
     trace_id: Option<String>,
+    q: Option<String>,
+    before: Option<String>,
 }
 
 pub(super) async fn requests(
@@ -91,10 +95,87 @@ pub(super) async fn requests(
 ) -> Response {
     let filter = match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
         Ok(filter) => filter,
-        Err(message) => return (StatusCode::BAD_REQUEST, Json(json!({ "error": "bad_query", "message": message }))).into_response(),
+        Err(message) => return bad_query(&message),
     };
-    let found = admin.telemetry.recent(filter).await;
-    Json(json!({ "requests": found })).into_response()
+    Json(admin.telemetry.recent(filter).await).into_response()
+}
+
+/// How long the requests took that a query finds.
+pub(super) async fn histogram(
+    State(admin): State<Admin>,
+    query: Result<Query<RequestsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
+        Ok(filter) => looked_up(admin.telemetry.durations(filter).await),
+        Err(message) => bad_query(&message),
+    }
+}
+
+/// One request whole.
+pub(super) async fn request(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    let Some(known) = RequestId::parse(&id) else {
+        return bad_query(&format!("found the id `{id}`, expected one as /api/v1/requests gives it"));
+    };
+    match admin.telemetry.whole(known).await {
+        Some(body) => Json(body).into_response(),
+        None => {
+            let message = format!("the request {id} is not, or no longer, among the last {RECENT_RECORDS_MAX}");
+            (StatusCode::NOT_FOUND, Json(json!({ "error": "no_such_request", "message": message }))).into_response()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WindowQuery {
+    window: Option<String>,
+    span: Option<String>,
+    route: Option<String>,
+}
+
+/// Seconds that a window may be long.
+const WINDOW_SECONDS: std::ops::RangeInclusive<u32> = 5..=3600;
+
+fn seconds(name: &str, text: Option<&str>, default: u32) -> Result<u32, String> {
+    let Some(text) = text else { return Ok(default) };
+    let expected = || format!("{name}: found `{text}`, expected seconds from {} to {}", WINDOW_SECONDS.start(), WINDOW_SECONDS.end());
+    text.parse().ok().filter(|seconds| WINDOW_SECONDS.contains(seconds)).ok_or_else(expected)
+}
+
+/// Rates, errors and times by route, and what changed.
+pub(super) async fn overview(State(admin): State<Admin>, Query(query): Query<WindowQuery>) -> Response {
+    match seconds("window", query.window.as_deref(), 60) {
+        Ok(window) => looked_up(admin.telemetry.overview(window).await),
+        Err(message) => bad_query(&message),
+    }
+}
+
+/// The same over time.
+pub(super) async fn history(State(admin): State<Admin>, Query(query): Query<WindowQuery>) -> Response {
+    match seconds("span", query.span.as_deref(), 3600) {
+        Ok(span) => looked_up(admin.telemetry.over_time(query.route, span).await),
+        Err(message) => bad_query(&message),
+    }
+}
+
+/// Clients, routes, upstreams and endpoints, and what goes between them.
+pub(super) async fn topology(State(admin): State<Admin>, Query(query): Query<WindowQuery>) -> Response {
+    match seconds("window", query.window.as_deref(), 300) {
+        Ok(window) => looked_up(admin.telemetry.topology(window).await),
+        Err(message) => bad_query(&message),
+    }
+}
+
+fn bad_query(message: &str) -> Response {
+    (StatusCode::BAD_REQUEST, Json(json!({ "error": "bad_query", "message": message }))).into_response()
+}
+
+fn looked_up(body: Option<Value>) -> Response {
+    match body {
+        Some(body) => Json(body).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "busy", "message": "too many questions wait already" })))
+            .into_response(),
+    }
 }
 
 fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
@@ -121,7 +202,22 @@ fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
         }
         None => None,
     };
-    Ok(Filter { limit, route: query.route.filter(|route| !route.is_empty()), status, min_ms, trace_id })
+    let search = query
+        .q
+        .as_deref()
+        .filter(|text| !text.trim().is_empty())
+        .map(|text| Search::parse(text).map_err(|bad| format!("q: at character {}: {}", bad.at + 1, bad.message)));
+    let before =
+        query.before.as_deref().map(|id| RequestId::parse(id).ok_or_else(|| bad("before", id, "an id as /api/v1/requests gives it")));
+    Ok(Filter {
+        limit,
+        route: query.route.filter(|route| !route.is_empty()),
+        status,
+        min_ms,
+        trace_id,
+        query: search.transpose()?,
+        before: before.transpose()?,
+    })
 }
 
 fn status_range(text: &str) -> Option<(u16, u16)> {
@@ -168,7 +264,15 @@ mod tests {
     use super::*;
 
     fn query(status: &str, limit: &str) -> RequestsQuery {
-        RequestsQuery { limit: Some(limit.to_owned()), route: None, status: Some(status.to_owned()), min_ms: None, trace_id: None }
+        RequestsQuery {
+            limit: Some(limit.to_owned()),
+            route: None,
+            status: Some(status.to_owned()),
+            min_ms: None,
+            trace_id: None,
+            q: None,
+            before: None,
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Entry<'e> {
     pub(crate) wall_offset: u64,
     /// Continuous profiles remember what was sampled meanwhile.
     pub(crate) profiled: bool,
+    /// Why it failed or was slow: the cause, and in words.
+    pub(crate) verdict: Option<(&'static str, &'e str)>,
 }
 
 impl Entry<'_> {
@@ -111,6 +113,10 @@ fn write_json(out: &mut Vec<u8>, entry: Entry<'_>) {
     millis(out, names::PELLUCID_DURATION_MS, record.duration_ns());
     millis(out, names::PELLUCID_SELF_TIME_MS, record.self_ns);
     number(out, names::PELLUCID_ATTEMPTS, u64::from(record.attempt_count));
+    if let Some((code, words)) = entry.verdict {
+        optional(out, names::PELLUCID_VERDICT_CODE, code);
+        optional(out, names::PELLUCID_VERDICT, words);
+    }
     if let Some(attempt) = record.attempts().last() {
         for phase in Phase::ALL {
             let spent = attempt.phases.of(phase);
@@ -226,7 +232,7 @@ mod tests {
         record.path = record.text.keep(b"/\"\\\n\x01\xff</script>", 100);
         record.query = record.text.keep(b"token=abc&q=1", 100);
         record.ended = Tick(1_234_567);
-        let entry = Entry { record: &record, route: &routes[1], endpoint: None, wall_offset: 0, profiled: false };
+        let entry = Entry { record: &record, route: &routes[1], endpoint: None, wall_offset: 0, profiled: false, verdict: None };
         let mut line = Vec::new();
         write_line(&mut line, entry, Format::Json);
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);

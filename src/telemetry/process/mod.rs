@@ -8,39 +8,48 @@ pub(crate) mod recent;
 pub(crate) mod aggregate;
 mod exemplars;
 mod timeline;
+mod lookup;
+mod questions;
+pub(crate) mod query;
+mod trends;
+mod verdict;
+mod views;
+pub(crate) mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::export::access_log::{self, Entry, Format};
+use super::export::access_log::{self, Format};
 use super::export::ledger::{Drop, Ledger, Signal};
 use super::export::log_sink::LogSink;
-use super::export::metrics::Family;
+use super::export::metrics::{Family, FamilyKind};
 use super::export::otlp::sender::{Outbox, Request};
 use super::export::otlp::spans::Batch;
-use super::profile::profiler::is_continuous;
 use super::record::Record;
 use super::record::instruments::Feed;
-use super::record::legend::{EndpointLegend, Legends, RouteLegend};
+use super::record::legend::Legends;
+use super::record::names;
 use super::record::series::Budget;
 use crate::base::clock::{Clock, Tick};
 use crate::base::limits::OTLP_REQUEST_BYTES_MAX;
 use aggregate::Aggregate;
 use exemplars::Exemplars;
 use keep::{Decision, Keep, Policy};
-use recent::{Filter, Recent};
+use lookup::Names;
+use questions::Question;
+use recent::Recent;
 use timeline::Timelines;
+use trends::Trends;
+use verdict::Verdicts;
+
+pub(crate) use questions::Telemetry;
 
 /// How often the rings are drained.
 const DRAIN_EVERY: Duration = Duration::from_millis(5);
 /// How long a span waits for others to travel with.
 const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
-/// Questions that wait for the thread.
-const QUESTIONS_MAX: usize = 64;
 /// Log lines are handed on in blocks of about this size.
 const LOG_BLOCK_BYTES: usize = 128 * 1024;
 /// How long a log line waits for others to be written with.
@@ -58,83 +67,6 @@ pub(crate) struct Parts {
     pub(crate) log: Option<(LogSink, Format)>,
 }
 
-/// What the control plane may ask.
-enum Question {
-    Recent(Filter, oneshot::Sender<Vec<serde_json::Value>>),
-    Metrics(oneshot::Sender<Vec<Family>>),
-    /// Drains, so that what ended before is accounted for.
-    Flush(oneshot::Sender<()>),
-    Keep(Policy),
-    /// From now until this long after.
-    Timeline(Duration, oneshot::Sender<Vec<u8>>),
-    ReopenLog,
-    Stop(oneshot::Sender<()>),
-}
-
-/// The thread, seen from the control plane.
-#[derive(Clone)]
-pub(crate) struct Telemetry {
-    questions: SyncSender<Question>,
-    pub(crate) ledger: Arc<Ledger>,
-}
-
-impl Telemetry {
-    pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
-        let (questions, received) = sync_channel(QUESTIONS_MAX);
-        let ledger = Arc::clone(&parts.ledger);
-        let mut thread = Thread::new(parts);
-        std::thread::Builder::new().name("pellucid-telem".to_owned()).spawn(move || thread.run(&received))?;
-        Ok(Telemetry { questions, ledger })
-    }
-
-    /// The most recent records that pass the filter, newest first.
-    pub(crate) async fn recent(&self, filter: Filter) -> Vec<serde_json::Value> {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Question::Recent(filter, answer));
-        wait.await.unwrap_or_default()
-    }
-
-    pub(crate) async fn metrics(&self) -> Vec<Family> {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Question::Metrics(answer));
-        wait.await.unwrap_or_default()
-    }
-
-    /// After this, every exchange that had ended before is in the accounts.
-    pub(crate) async fn flush(&self) {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Question::Flush(answer));
-        let _ = wait.await;
-    }
-
-    /// Requests and polls of the coming time; none where too many are being drawn.
-    pub(crate) async fn timeline(&self, length: Duration) -> Option<Vec<u8>> {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Question::Timeline(length, answer));
-        wait.await.ok()
-    }
-
-    pub(crate) fn set_keep(&self, policy: Policy) {
-        self.ask(Question::Keep(policy));
-    }
-
-    pub(crate) fn reopen_log(&self) {
-        self.ask(Question::ReopenLog);
-    }
-
-    /// Drains what is left, hands on what is batched, and ends the thread.
-    pub(crate) async fn stop(&self) {
-        let (answer, wait) = oneshot::channel();
-        self.ask(Question::Stop(answer));
-        let _ = wait.await;
-    }
-
-    /// A full queue drops the question; whoever waits for its answer gets an empty one.
-    fn ask(&self, question: Question) {
-        let _ = self.questions.try_send(question);
-    }
-}
-
 struct Thread {
     clock: Clock,
     feeds: Vec<Feed>,
@@ -144,6 +76,9 @@ struct Thread {
     aggregate: Aggregate,
     exemplars: Exemplars,
     recent: Recent,
+    trends: Trends,
+    verdicts: Verdicts,
+    slower_than: Option<u64>,
     spans: Option<(Outbox, Batch)>,
     batch_since: Tick,
     log: Option<(LogSink, Format)>,
@@ -157,34 +92,8 @@ struct Thread {
     scratch: Option<Box<Record>>,
 }
 
-/// A copy of the legends that is renewed when ids appear that it does not know.
-struct Names {
-    legends: Arc<Legends>,
-    routes: Vec<Arc<RouteLegend>>,
-    endpoints: Vec<Arc<EndpointLegend>>,
-}
-
-impl Names {
-    fn new(legends: Arc<Legends>) -> Self {
-        let (routes, endpoints) = legends.tables();
-        Names { legends, routes, endpoints }
-    }
-
-    fn renew(&mut self) {
-        if self.legends.counts() != (self.routes.len(), self.endpoints.len()) {
-            (self.routes, self.endpoints) = self.legends.tables();
-        }
-    }
-
-    fn route(&self, record: &Record) -> &RouteLegend {
-        self.routes.get(record.route.0 as usize).unwrap_or(&self.routes[0])
-    }
-
-    fn entry<'e>(&'e self, record: &'e Record, wall_offset: u64) -> Entry<'e> {
-        let route = self.route(record);
-        let endpoint = record.attempts().last().and_then(|attempt| self.endpoints.get(attempt.endpoint.0 as usize));
-        Entry { record, route, endpoint: endpoint.map(|arc| &**arc), wall_offset, profiled: is_continuous() }
-    }
+fn nanos(limit: Option<Duration>) -> Option<u64> {
+    limit.map(|limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
 }
 
 impl Thread {
@@ -193,6 +102,7 @@ impl Thread {
             timelines: Timelines::default(),
             lost_polls_seen: 0,
             lost_seen: vec![(0, 0); parts.feeds.len()],
+            slower_than: nanos(parts.keep.slower_than),
             aggregate: Aggregate::new(parts.feeds.len(), parts.budget),
             feeds: parts.feeds,
             ledger: parts.ledger,
@@ -200,6 +110,8 @@ impl Thread {
             keep: Keep::new(parts.keep, parts.clock.now()),
             exemplars: Exemplars::default(),
             recent: Recent::default(),
+            trends: Trends::new(parts.clock.now()),
+            verdicts: Verdicts::new(),
             spans: parts.spans.map(|(outbox, resource)| (outbox, Batch::new(resource))),
             batch_since: Tick(0),
             log: parts.log,
@@ -231,21 +143,16 @@ impl Thread {
     /// An asker that is gone does not need its answer.
     fn answer(&mut self, question: Question) {
         match question {
-            Question::Recent(filter, answer) => {
-                let wall_offset = self.clock.wall_offset();
-                let found = self.recent.find(&filter, |record| self.names.route(record), &self.names.endpoints, wall_offset);
-                let _ = answer.send(found);
-            }
-            Question::Metrics(answer) => {
-                let families =
-                    self.aggregate.families(&self.feeds, &self.names.routes, &self.names.endpoints, &self.exemplars, &self.ledger);
-                let _ = answer.send(families);
-            }
+            Question::Look(look) => look(self),
+            Question::Metrics(answer) => drop(answer.send(self.families())),
             Question::Flush(answer) => {
                 self.flush_log();
                 let _ = answer.send(());
             }
-            Question::Keep(policy) => self.keep.set_policy(policy),
+            Question::Keep(policy) => {
+                self.slower_than = nanos(policy.slower_than);
+                self.keep.set_policy(policy);
+            }
             Question::Timeline(length, answer) => {
                 let now = self.clock.now();
                 self.timelines.begin(now, now.after(length), self.feeds.len(), answer);
@@ -260,6 +167,13 @@ impl Thread {
         }
     }
 
+    fn families(&self) -> Vec<Family> {
+        let mut families = self.aggregate.families(&self.feeds, &self.names.routes, &self.names.endpoints, &self.exemplars, &self.ledger);
+        families.push(Family::single(&names::HISTORY_BYTES, FamilyKind::Gauge, self.trends.bytes() as f64));
+        families.push(Family::single(&names::BASELINES_FORGOTTEN, FamilyKind::Counter, self.verdicts.forgotten() as f64));
+        families
+    }
+
     fn drain(&mut self) {
         self.names.renew();
         let wall_offset = self.clock.wall_offset();
@@ -271,6 +185,7 @@ impl Thread {
         }
         let now = self.clock.now();
         self.timelines.finish(now);
+        self.trends.advance(now);
         if self.log_lines > 0 && now >= self.log_since.after(LOG_AGE_MAX) {
             self.flush_log();
         }
@@ -308,20 +223,20 @@ impl Thread {
 
     fn take(&mut self, record: &Record, wall_offset: u64) {
         let now = record.ended;
+        self.trends.note(record);
+        let verdict = self.verdicts.judge(record, self.names.route(record), &self.names.endpoints, self.slower_than);
+        let entry = self.names.entry(record, wall_offset, verdict.as_ref());
         if !self.timelines.is_empty() {
-            self.timelines.request(&self.names.entry(record, wall_offset), &self.names.endpoints);
+            self.timelines.request(&entry, &self.names.endpoints);
         }
         let decision = self.keep.decide(record, now);
         if let Some((_, format)) = self.log {
             self.ledger.produced(Signal::Logs, 1);
-            access_log::write_line(&mut self.log_block, self.names.entry(record, wall_offset), format);
+            access_log::write_line(&mut self.log_block, entry, format);
             if self.log_lines == 0 {
                 self.log_since = now;
             }
             self.log_lines += 1;
-            if self.log_block.len() >= LOG_BLOCK_BYTES {
-                self.flush_log();
-            }
         }
         let kept = match decision {
             Decision::Keep(reason) => Some(reason),
@@ -338,14 +253,16 @@ impl Thread {
                 self.batch_since = now;
             }
             let endpoints = &self.names.endpoints;
-            batch
-                .add(self.names.entry(record, wall_offset), reason, |attempt| endpoints.get(attempt.endpoint.0 as usize).map(|arc| &**arc));
+            batch.add(entry, reason, |attempt| endpoints.get(attempt.endpoint.0 as usize).map(|arc| &**arc));
             self.exemplars.note(record, wall_offset);
-            if batch.len() >= OTLP_REQUEST_BYTES_MAX {
-                self.flush_spans();
-            }
         }
-        self.recent.keep(record, kept);
+        self.recent.keep(record, kept, verdict, wall_offset);
+        if self.log_block.len() >= LOG_BLOCK_BYTES {
+            self.flush_log();
+        }
+        if self.spans.as_ref().is_some_and(|(_, batch)| batch.len() >= OTLP_REQUEST_BYTES_MAX) {
+            self.flush_spans();
+        }
     }
 
     /// What the workers had to drop before it reached their ring.

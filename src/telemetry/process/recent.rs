@@ -1,23 +1,26 @@
 //! The most recent records, for the admin plane.
 //!
-//! In: every record. Out: those that pass a filter, newest first, as JSON in the shape of `/api/v1/requests`. Bounded: the oldest makes
-//! room for the newest. Not here: HTTP.
+//! In: every record with what was decided about it. Out: those that pass a filter, newest first, as JSON; one of them whole. Bounded: the
+//! oldest makes room for the newest. Not here: HTTP, and how a request is shown (`whole`).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::base::clock::write_rfc3339;
-use crate::base::ids::{TraceId, hex_text};
+use super::lookup::Names;
+use super::query::{Query, Seen};
+use super::verdict::{Spread, Typical, Verdict, Verdicts};
+use super::whole::{Judgement, RequestId, Told, row, whole};
+use crate::base::clock::Tick;
+use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
-use crate::telemetry::export::access_log::{Entry, error_type};
 use crate::telemetry::export::keep_reason::KeepReason;
-use crate::telemetry::profile::profiler::is_continuous;
-use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::PHASE_LABELS;
 use crate::telemetry::record::slim::Slim;
-use crate::telemetry::record::{Attempt, Phase, Record};
+use crate::telemetry::record::{Phase, Record};
+
+/// Upper bounds of the durations that a histogram of requests tells apart, in milliseconds.
+const BOUNDS_MS: [u64; 16] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000];
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
@@ -27,11 +30,23 @@ pub(crate) struct Filter {
     pub(crate) status: Option<(u16, u16)>,
     pub(crate) min_ms: Option<f64>,
     pub(crate) trace_id: Option<TraceId>,
+    pub(crate) query: Option<Query>,
+    /// Only what is older.
+    pub(crate) before: Option<RequestId>,
 }
 
 #[derive(Default)]
 pub(super) struct Recent {
-    records: VecDeque<(Held, Option<KeepReason>)>,
+    records: VecDeque<Kept>,
+}
+
+/// A record with what was decided about it.
+struct Kept {
+    held: Held,
+    reason: Option<KeepReason>,
+    verdict: Option<Box<Verdict>>,
+    /// As it was then, so that a request's id stays the same.
+    wall_offset: u64,
 }
 
 /// A record in as little room as it takes.
@@ -54,101 +69,154 @@ impl Held {
     }
 }
 
+impl Kept {
+    fn told<'t>(&'t self, record: &'t Record, names: &'t Names) -> Told<'t> {
+        let verdict = self.verdict.as_deref();
+        Told {
+            entry: names.entry(record, self.wall_offset, verdict),
+            kept: self.reason,
+            verdict: verdict.map(|verdict| Judgement {
+                code: verdict.code.label(),
+                text: &verdict.text,
+                confidence: verdict.confidence.label(),
+            }),
+            headers: &[],
+            endpoints: &names.endpoints,
+        }
+    }
+}
+
 impl Recent {
-    pub(super) fn keep(&mut self, record: &Record, kept: Option<KeepReason>) {
+    pub(super) fn keep(&mut self, record: &Record, reason: Option<KeepReason>, verdict: Option<Verdict>, wall_offset: u64) {
         if self.records.len() == RECENT_RECORDS_MAX {
             self.records.pop_front();
         }
-        self.records.push_back((Held::of(record), kept));
+        self.records.push_back(Kept { held: Held::of(record), reason, verdict: verdict.map(Box::new), wall_offset });
     }
 
-    pub(super) fn find<'e>(
-        &self,
-        filter: &Filter,
-        route_of: impl Fn(&Record) -> &'e RouteLegend,
-        endpoints: &'e [Arc<EndpointLegend>],
-        wall_offset: u64,
-    ) -> Vec<Value> {
+    /// Rows, and the id that asks for the rows after them where there are more.
+    pub(super) fn find(&self, filter: &Filter, names: &Names) -> (Vec<Value>, Option<String>) {
         let mut record = Record::empty();
-        let mut passing = Vec::new();
-        for (index, (held, _)) in self.records.iter().enumerate() {
-            held.write_into(&mut record);
-            if filter.passes(&record, &route_of(&record).name) {
+        let mut passing = self.passing(filter, names, &mut record);
+        let more = passing.len() > filter.limit;
+        passing.truncate(filter.limit);
+        let mut id = None;
+        let mut show = |index: usize| {
+            let kept = &self.records[index];
+            kept.held.write_into(&mut record);
+            let told = kept.told(&record, names);
+            id = Some(RequestId::of(&told.entry).to_string());
+            row(&told)
+        };
+        let rows = passing.into_iter().map(&mut show).collect();
+        (rows, id.filter(|_| more))
+    }
+
+    /// One request with all that is known of it.
+    pub(super) fn whole(&self, id: RequestId, names: &Names, verdicts: &Verdicts) -> Option<Value> {
+        let mut record = Record::empty();
+        let kept = self.records.iter().rev().find(|kept| {
+            kept.held.write_into(&mut record);
+            record.span_id == id.span_id
+        })?;
+        let told = kept.told(&record, names);
+        let typical = verdicts.typical(record.route).map_or(Value::Null, |typical| typical_json(&typical, &told.entry.route.name));
+        Some(whole(&told, typical, None))
+    }
+
+    /// How long the requests took that pass.
+    pub(super) fn histogram(&self, filter: &Filter, names: &Names) -> Value {
+        let mut record = Record::empty();
+        let passing = self.passing(filter, names, &mut record);
+        let matched = passing.len();
+        let mut buckets = [[0_u64; 2]; BOUNDS_MS.len() + 1];
+        for index in passing {
+            self.records[index].held.write_into(&mut record);
+            let bucket = BOUNDS_MS.iter().position(|bound| record.duration_ns() <= bound * 1_000_000).unwrap_or(BOUNDS_MS.len());
+            buckets[bucket][0] += 1;
+            buckets[bucket][1] += u64::from(record.status >= 500 || record.reason.is_some());
+        }
+        let bounds = BOUNDS_MS.iter().map(Some).chain([None]);
+        let bucket = |(bound, [count, errors]): (Option<&u64>, &[u64; 2])| json!({ "le_ms": bound, "count": count, "errors": errors });
+        let buckets: Vec<Value> = bounds.zip(&buckets).map(bucket).collect();
+        json!({ "buckets": buckets, "matched": matched, "seen": self.records.len() })
+    }
+
+    /// Indexes of the records that pass, the newest first.
+    fn passing(&self, filter: &Filter, names: &Names, record: &mut Record) -> Vec<usize> {
+        let mut passing: Vec<(Tick, usize)> = Vec::new();
+        let mut bound = None;
+        for (index, kept) in self.records.iter().enumerate() {
+            kept.held.write_into(record);
+            if filter.before.is_some_and(|id| id.span_id == record.span_id) {
+                bound = Some((record.ended, index));
+            }
+            if filter.passes(record, kept, names) {
                 passing.push((record.ended, index));
             }
         }
+        if let Some(id) = filter.before {
+            let is_older = |index: usize| {
+                let kept = &self.records[index];
+                let mut record = Record::empty();
+                kept.held.write_into(&mut record);
+                kept.wall_offset + record.began.0 < id.began_unix_nanos
+            };
+            // What is not remembered any more was older than all that is, unless its time says otherwise.
+            passing.retain(|place| bound.map_or_else(|| is_older(place.1), |bound| *place < bound));
+        }
         // Workers hand their records over in turns, so that neighbours in time may have changed places.
         passing.sort_unstable_by(|a, b| b.cmp(a));
-        passing.truncate(filter.limit);
-        let mut show = |index: usize| {
-            let (held, kept) = &self.records[index];
-            held.write_into(&mut record);
-            let endpoint = record.attempts().last().and_then(|attempt| endpoints.get(attempt.endpoint.0 as usize)).map(|arc| &**arc);
-            to_json(Entry { record: &record, route: route_of(&record), endpoint, wall_offset, profiled: is_continuous() }, *kept, endpoints)
-        };
-        passing.into_iter().map(|(_, index)| show(index)).collect()
+        passing.into_iter().map(|(_, index)| index).collect()
     }
 }
 
 impl Filter {
-    fn passes(&self, record: &Record, route: &str) -> bool {
-        self.route.as_deref().is_none_or(|wanted| wanted == route)
+    fn passes(&self, record: &Record, kept: &Kept, names: &Names) -> bool {
+        let route = names.route(record);
+        let seen = || Seen {
+            record,
+            route,
+            endpoints: &names.endpoints,
+            kept: kept.reason,
+            verdict: kept.verdict.as_ref().map(|verdict| verdict.code.label()),
+            headers: &[],
+        };
+        self.route.as_deref().is_none_or(|wanted| wanted == route.name)
             && self.status.is_none_or(|(low, high)| (low..=high).contains(&record.status))
             && self.min_ms.is_none_or(|least| record.duration_ns() as f64 / 1e6 >= least)
             && self.trace_id.is_none_or(|wanted| wanted == record.trace_id)
+            && self.query.as_ref().is_none_or(|query| query.matches(&seen()))
     }
 }
 
-fn to_json(entry: Entry<'_>, kept: Option<KeepReason>, endpoints: &[Arc<EndpointLegend>]) -> Value {
-    let record = entry.record;
-    let mut start = Vec::new();
-    write_rfc3339(&mut start, entry.wall_offset + record.began.0);
+fn typical_json(typical: &Typical, route: &str) -> Value {
+    let phases = |quantile: fn(&Spread) -> u64| -> serde_json::Map<String, Value> {
+        Phase::ALL
+            .iter()
+            .map(|phase| (PHASE_LABELS[*phase as usize].to_owned(), millis(quantile(&typical.phases[*phase as usize]))))
+            .collect()
+    };
     json!({
-        "trace_id": hex_text(&record.trace_id.hex()),
-        "span_id": hex_text(&record.span_id.hex()),
-        "start": String::from_utf8_lossy(&start),
-        "method": entry.method(),
-        "path": record.text.str(record.path),
-        "route": entry.route.name,
-        "status": record.status,
-        "duration_ms": millis(record.duration_ns()),
-        "self_ms": millis(record.self_ns),
-        "upstream": entry.endpoint.map(|endpoint| endpoint.upstream.as_str()),
-        "attempts": record.attempts().iter().map(|attempt| attempt_json(attempt, endpoints)).collect::<Vec<_>>(),
-        "kept": kept.is_some(),
-        "keep_reason": kept.map(KeepReason::label),
-        "profile": entry.profile(kept),
-        "verdict": null,
-        "error": entry.error_type(),
-        "client": record.client.ip().to_string(),
-        "request_bytes": record.request_bytes,
-        "response_bytes": record.response_bytes,
+        "route": route,
+        "count": typical.count,
+        "p50": millis(typical.duration.p50_ns),
+        "p90": millis(typical.duration.p90_ns),
+        "self_p50": millis(typical.own.p50_ns),
+        "phases_p50_ms": phases(|spread| spread.p50_ns),
+        "phases_p90_ms": phases(|spread| spread.p90_ns),
     })
 }
 
-fn attempt_json(attempt: &Attempt, endpoints: &[Arc<EndpointLegend>]) -> Value {
-    let mut phases: serde_json::Map<String, Value> =
-        Phase::ALL.into_iter().map(|phase| (PHASE_LABELS[phase as usize].to_owned(), json!(millis(attempt.phases.of(phase))))).collect();
-    phases.insert("tls".to_owned(), json!(0.0));
-    json!({
-        "span_id": hex_text(&attempt.span_id.hex()),
-        "endpoint": endpoints.get(attempt.endpoint.0 as usize).map(|endpoint| endpoint.authority.as_str()),
-        "status": if attempt.status > 0 { json!(attempt.status) } else { Value::Null },
-        "error": attempt.reason.map(|reason| error_type(reason, attempt.status)),
-        "reused": attempt.reused,
-        "phases_ms": phases,
-    })
-}
-
-/// Milliseconds with microsecond precision.
-fn millis(nanos: u64) -> f64 {
-    ((nanos + 500) / 1000) as f64 / 1e3
+fn millis(nanos: u64) -> Value {
+    json!(((nanos + 500) / 1000) as f64 / 1e3)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::base::clock::Tick;
     use crate::telemetry::record::legend::Legends;
 
     #[test]
@@ -157,13 +225,21 @@ mod tests {
         for number in 0..RECENT_RECORDS_MAX as u64 + 5 {
             let mut record = Record::empty();
             record.ended = Tick(number * 1_000_000);
-            recent.keep(&record, None);
+            record.span_id = crate::base::ids::SpanId((number + 1).to_be_bytes());
+            recent.keep(&record, None, None, 0);
         }
         assert_eq!(recent.records.len(), RECENT_RECORDS_MAX);
+        let names = Names::new(Arc::new(Legends::new()));
+        let find = |filter: &Filter| recent.find(&Filter { limit: 100, ..filter.clone() }, &names);
         let slow = Filter { min_ms: Some(RECENT_RECORDS_MAX as f64 + 2.0), ..Filter::default() };
-        let legend = Legends::new().tables().0.remove(0);
-        let find = |filter: &Filter| recent.find(&Filter { limit: 100, ..filter.clone() }, |_| &legend, &[], 0).len();
-        assert_eq!(find(&slow), 3);
-        assert_eq!(find(&Filter { route: Some("x".to_owned()), ..Filter::default() }), 0);
+        assert_eq!((find(&slow).0.len(), find(&slow).1), (3, None));
+        assert!(find(&Filter { route: Some("x".to_owned()), ..Filter::default() }).0.is_empty());
+        let parsed = Query::parse(&format!("duration:>={}ms", RECENT_RECORDS_MAX + 2)).unwrap();
+        assert_eq!(find(&Filter { query: Some(parsed), ..Filter::default() }).0.len(), 3);
+        let (first, next) = recent.find(&Filter { limit: 2, ..Filter::default() }, &names);
+        let before = RequestId::parse(&next.unwrap());
+        let (second, _) = recent.find(&Filter { limit: 2, before, ..Filter::default() }, &names);
+        assert!(first.iter().chain(&second).map(|row| row["span_id"].to_string()).is_sorted_by(|a, b| a > b));
+        assert_eq!(recent.histogram(&slow, &names)["matched"], 3);
     }
 }

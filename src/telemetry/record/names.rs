@@ -33,6 +33,11 @@ pub(crate) const PELLUCID_PHASE: &str = "pellucid.phase";
 pub(crate) const PPROF_PROFILE_COMMENT: &str = "pprof.profile.comment";
 pub(crate) const PROCESS_EXECUTABLE_BUILD_ID_GNU: &str = "process.executable.build_id.gnu";
 pub(crate) const THREAD_NAME: &str = "thread.name";
+/// Why a request failed or was slow, in words, and its cause as a word that filters use.
+pub(crate) const PELLUCID_VERDICT: &str = "pellucid.verdict";
+pub(crate) const PELLUCID_VERDICT_CODE: &str = "pellucid.verdict.code";
+/// A field of rows in the API.
+pub(crate) const ROW_USER_AGENT: &str = "user_agent";
 pub(crate) const PELLUCID_ATTEMPTS: &str = "pellucid.attempts";
 pub(crate) const PELLUCID_DURATION_MS: &str = "pellucid.duration_ms";
 /// In the order of `Phase::ALL`.
@@ -177,6 +182,10 @@ metrics! {
         "Sampling periods whose signal came late; their time counts with the sample that followed.";
     ALLOCATOR_BYTES: "pellucid_allocator_bytes", "pellucid.allocator.size", "By",
         "Memory as the allocator sees it, by kind.";
+    HISTORY_BYTES: "pellucid_history_bytes", "pellucid.history.size", "By",
+        "Memory that the history of the last hour takes, by route and endpoint.";
+    BASELINES_FORGOTTEN: "pellucid_verdict_baselines_forgotten_total", "pellucid.verdict.baselines_forgotten", "{baseline}",
+        "Routes and endpoints whose typical times were forgotten to make room for others.";
     CONFIG_GENERATION: "pellucid_config_generation", "pellucid.config.generation", "{generation}",
         "Generation of the configuration in force; it grows by one with each reload that changes something.";
     CONFIG_RELOADS: "pellucid_config_reloads_total", "pellucid.config.reloads", "{reload}",

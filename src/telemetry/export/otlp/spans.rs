@@ -195,6 +195,10 @@ fn server_attributes(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, reason:
     }
     known.self_time.put_double(out, millis(record.self_ns));
     wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_KEEP_REASON, reason.label());
+    if let Some((code, words)) = entry.verdict {
+        wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_VERDICT_CODE, code);
+        wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_VERDICT, words);
+    }
     if let Some(path) = entry.profile(Some(reason)) {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_PROFILE, &path);
     }
@@ -368,7 +372,14 @@ mod tests {
         }
         let mut batch = Batch::new(super::super::resource::Resource::new("edge", "i", &[]).encode());
         for _ in 0..2 {
-            let entry = Entry { record: &record, route: &routes[1], endpoint: Some(&endpoints[0]), wall_offset: 1_000, profiled: false };
+            let entry = Entry {
+                record: &record,
+                route: &routes[1],
+                endpoint: Some(&endpoints[0]),
+                wall_offset: 1_000,
+                profiled: false,
+                verdict: None,
+            };
             batch.add(entry, KeepReason::Error, |attempt| endpoints.get(attempt.endpoint.0 as usize).map(|arc| &**arc));
             let (bytes, count) = batch.take().unwrap();
             let request = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();

@@ -1,0 +1,71 @@
+//! One request whole: all that is known of it, on one page.
+//!
+//! In: a record with what its ids stand for, what was decided about it, and what is typical for its route. Out: the row by which lists show
+//! it, and the body of `/api/v1/requests/{id}`: where its time went, its log line, its spans, and a command that repeats it. Not here: which
+//! requests are remembered (`recent`), and why one was slow (`verdict`).
+
+mod row;
+mod waterfall;
+mod command;
+mod spans;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::telemetry::export::access_log::{self, Entry, Format};
+use crate::telemetry::export::keep_reason::KeepReason;
+use crate::telemetry::record::legend::EndpointLegend;
+
+pub(crate) use row::{RequestId, row};
+
+/// A request with all that is told of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'t> {
+    pub(crate) entry: Entry<'t>,
+    pub(crate) kept: Option<KeepReason>,
+    pub(crate) verdict: Option<Judgement<'t>>,
+    /// Captured request headers, secrets hidden.
+    pub(crate) headers: &'t [(&'t str, &'t [u8])],
+    pub(crate) endpoints: &'t [Arc<EndpointLegend>],
+}
+
+/// A verdict as it is shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Judgement<'t> {
+    pub(crate) code: &'t str,
+    pub(crate) text: &'t str,
+    pub(crate) confidence: &'t str,
+}
+
+/// The body of `/api/v1/requests/{id}`. `typical` is passed on as it is, and `trace_url` is where a trace store shows the trace.
+pub(crate) fn whole(told: &Told<'_>, typical: Value, trace_url: Option<&str>) -> Value {
+    let (curl, notes) = command::curl(told).unzip();
+    json!({
+        "request": row(told),
+        "waterfall": waterfall::waterfall(told),
+        "typical": typical,
+        "log": log(told.entry),
+        "span": spans::spans(told),
+        "curl": curl,
+        "curl_notes": notes.unwrap_or_default(),
+        "trace_url": trace_url,
+        // What was sampled meanwhile is worth a look on any request; only a slow or failed one is advertised in its row.
+        "flamegraph": told.entry.profile(Some(KeepReason::Slow)),
+    })
+}
+
+/// The access-log line of a request, whether or not there is a log.
+fn log(entry: Entry<'_>) -> Value {
+    let mut line = Vec::new();
+    access_log::write_line(&mut line, entry, Format::Json);
+    serde_json::from_slice(&line).unwrap_or_default()
+}
+
+/// Milliseconds with microsecond precision.
+fn millis(nanos: u64) -> f64 {
+    ((nanos + 500) / 1000) as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests;
