@@ -1,5 +1,14 @@
-//! Link options that Cargo.toml cannot hold: in release builds the debug information, which gives profiles their functions, files and lines, is
-//! compressed to about a third. Linkers and debuggers read it as it is.
+//! What Cargo.toml cannot hold: link options, and the list of the console's files.
+//!
+//! In release builds the debug information, which gives profiles their functions, files and lines, is compressed to about a third; linkers and
+//! debuggers read it as it is. The console's files become a table of paths and contents, so that a new file is served without being named twice.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+const CONSOLE: &str = "src/control/admin/console";
+/// What is served; licences and notes beside them are not.
+const SERVED: [&str; 4] = ["html", "js", "css", "svg"];
 
 fn main() {
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
@@ -7,4 +16,28 @@ fn main() {
         println!("cargo::rustc-link-arg-bins=-Wl,--compress-debug-sections=zlib");
     }
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed={CONSOLE}");
+    let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join(CONSOLE);
+    let mut files = Vec::new();
+    gather(&root, &mut files);
+    files.sort();
+    let mut table = String::from("&[\n");
+    for file in files {
+        let name = file.strip_prefix(&root).expect("it was found below").to_string_lossy().replace('\\', "/");
+        writeln!(table, "    ({name:?}, include_bytes!({:?})),", file.to_string_lossy()).expect("a string takes every text");
+    }
+    table.push(']');
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("console_files.rs");
+    std::fs::write(out, table).expect("the build's own folder can be written");
+}
+
+fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            gather(&path, files);
+        } else if path.extension().is_some_and(|extension| SERVED.iter().any(|served| extension == *served)) {
+            files.push(path);
+        }
+    }
 }

@@ -32,7 +32,10 @@ pub(crate) struct Lock<T> {
     value: Mutex<T>,
 }
 
-/// Told the nanoseconds of each wait, on the thread that waited.
+/// Shorter waits are not told of.
+const TOLD_NS_MIN: u64 = 10_000;
+
+/// Told the nanoseconds of each wait that matters, on the thread that waited.
 static LISTENER: OnceLock<fn(u64)> = OnceLock::new();
 
 /// The first listener stays.
@@ -53,7 +56,11 @@ impl Site {
     fn note(&self, waited_ns: u64) {
         self.waits.fetch_add(1, Ordering::Relaxed);
         self.waited_ns.fetch_add(waited_ns, Ordering::Relaxed);
-        if let Some(listener) = LISTENER.get() {
+        // A listener that takes time makes others wait; what is short, or is the listener's own, is only counted.
+        if waited_ns >= TOLD_NS_MIN
+            && !std::ptr::eq(self, &PROFILER)
+            && let Some(listener) = LISTENER.get()
+        {
             listener(waited_ns);
         }
     }

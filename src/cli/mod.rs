@@ -9,6 +9,7 @@ mod profile;
 mod run;
 mod signals;
 mod successor;
+mod top;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ enum Command {
     Profile(profile::ProfileArguments),
     /// Print the JSON Schema of the configuration, for editors.
     Schema,
+    /// Watch a running gateway in the terminal: its routes, what changed, the last requests.
+    Top(top::TopArguments),
 }
 
 #[derive(Args)]
@@ -93,6 +96,7 @@ pub fn run() -> ExitCode {
             say(&serde_json::to_string_pretty(&config::json_schema()).unwrap_or_default());
             ExitCode::SUCCESS
         }
+        Command::Top(arguments) => top::top(&arguments),
     }
 }
 
@@ -154,9 +158,9 @@ fn explain_route(file: PathBuf, method: &str, url: &str, headers: &[String]) -> 
     };
     match swap::check(&swap::Source::File(file)) {
         Ok((_, compiled)) => {
-            let (text, matched) = explain::explain(&compiled, &question);
+            let (text, matched) = explain::explain(&explain::Explained::of(&compiled), &question);
             say(text.trim_end());
-            if matched { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+            if matched.is_some() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }
         Err(refused) => {
             complain(&refused.lines());

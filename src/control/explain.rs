@@ -7,9 +7,10 @@ use std::fmt::Write;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 
-use super::compile::{Compiled, RouteInfo};
+use super::compile::{Compiled, RouteInfo, UpstreamInfo};
 use crate::base::target::Target;
 use crate::proxy::fields::Fields;
+use crate::proxy::snapshot::Snapshot;
 
 /// A request as one types it.
 pub(crate) struct Question {
@@ -50,14 +51,27 @@ impl Question {
     }
 }
 
+/// A configuration as far as it is explained.
+pub(crate) struct Explained<'c> {
+    pub(crate) snapshot: &'c Snapshot,
+    pub(crate) routes: &'c [RouteInfo],
+    pub(crate) upstreams: &'c [UpstreamInfo],
+}
+
+impl<'c> Explained<'c> {
+    pub(crate) fn of(compiled: &'c Compiled) -> Self {
+        Explained { snapshot: &compiled.snapshot, routes: &compiled.routes, upstreams: &compiled.upstreams }
+    }
+}
+
 /// The answer, and whether a route takes the request.
-pub(crate) fn explain(compiled: &Compiled, question: &Question) -> (String, bool) {
+pub(crate) fn explain(compiled: &Explained<'_>, question: &Question) -> (String, Option<String>) {
     let mut out = format!("{} http://{}{}\n", question.method, question.host, question.target);
     let target = match Target::parse(Bytes::from(question.target.clone())) {
         Ok(target) => target,
         Err(bad) => {
             let _ = writeln!(out, "  refused with 400: {}", bad.message());
-            return (out, false);
+            return (out, None);
         }
     };
     let normal = String::from_utf8_lossy(target.match_path());
@@ -86,10 +100,10 @@ pub(crate) fn explain(compiled: &Compiled, question: &Question) -> (String, bool
             if *holds { "matches too, but less specifically".to_owned() } else { misses(route, question) }
         );
     }
-    (out, winner.is_some())
+    (out, winner.map(|index| compiled.routes[index].name.clone()))
 }
 
-fn describe_winner(out: &mut String, compiled: &Compiled, index: usize) {
+fn describe_winner(out: &mut String, compiled: &Explained<'_>, index: usize) {
     let route = &compiled.routes[index];
     let source = &route.source;
     let _ = writeln!(out, "  route        {}", route.name);

@@ -110,8 +110,12 @@ impl Activity {
         if is_timeline_wanted() {
             self.ended.set(Labels { work: labels::work(), ..self.labels.get() });
         }
-        self.put_on(READING);
         self.watch.stop(ended)
+    }
+
+    /// All is said about the exchange; what comes is the next one.
+    pub(crate) fn rest(&self) {
+        self.put_on(READING);
     }
 
     pub(crate) fn woken_at(&self) -> Tick {
@@ -133,6 +137,9 @@ impl Activity {
     }
 
     fn put_on(&self, labels: Labels) {
+        if labels.work != self.labels.get().work {
+            self.since.set(self.watch.woken_at());
+        }
         self.labels.set(labels);
         labels::wear(&labels);
     }
@@ -202,6 +209,7 @@ mod tests {
         activity.resume(Tick(1200));
         assert_eq!((labels::worn().work, labels::worn().trace_id), (Work::Wait, TraceId([1; 16])));
         activity.close(Tick(1250));
+        activity.rest();
         assert!(all.in_flight(Tick(1300)).is_empty());
         labels::take_off();
     }

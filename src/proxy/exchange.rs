@@ -180,6 +180,7 @@ impl Exchange {
         recorder.submit(record);
         crate::telemetry::record::instruments::lower(&recorder.gauges().active_requests);
         drop(recorder);
+        self.peer.activity.rest();
         self.worker.put_kit(kit);
     }
 }

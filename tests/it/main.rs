@@ -14,9 +14,11 @@
 mod support;
 
 mod allocations;
+mod api;
 mod clients;
 mod config;
 mod connections;
+mod console;
 mod dashboards;
 mod data_path;
 mod demo;

@@ -4,20 +4,24 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Admin;
+use super::{Admin, live};
 use crate::base::clock::rfc3339;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
+use crate::control::explain;
 use crate::control::history::{Outcome, Trigger};
 use crate::telemetry::export::ledger::{Balance, Drop, Signal};
 use crate::telemetry::process::query::Query as Search;
 use crate::telemetry::process::recent::Filter;
 use crate::telemetry::process::whole::RequestId;
+
+/// A query, or why it cannot be read.
+pub(super) type Asked<Q> = Result<Query<Q>, axum::extract::rejection::QueryRejection>;
 
 /// Requests that are shown where no limit is given.
 const REQUESTS_DEFAULT: usize = 100;
@@ -89,10 +93,7 @@ pub(super) struct RequestsQuery {
     before: Option<String>,
 }
 
-pub(super) async fn requests(
-    State(admin): State<Admin>,
-    query: Result<Query<RequestsQuery>, axum::extract::rejection::QueryRejection>,
-) -> Response {
+pub(super) async fn requests(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
     let filter = match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
         Ok(filter) => filter,
         Err(message) => return bad_query(&message),
@@ -100,11 +101,13 @@ pub(super) async fn requests(
     Json(admin.telemetry.recent(filter).await).into_response()
 }
 
+/// What all of this answers, for machines.
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}
+
 /// How long the requests took that a query finds.
-pub(super) async fn histogram(
-    State(admin): State<Admin>,
-    query: Result<Query<RequestsQuery>, axum::extract::rejection::QueryRejection>,
-) -> Response {
+pub(super) async fn histogram(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
     match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
         Ok(filter) => looked_up(admin.telemetry.durations(filter).await),
         Err(message) => bad_query(&message),
@@ -143,7 +146,11 @@ fn seconds(name: &str, text: Option<&str>, default: u32) -> Result<u32, String> 
 }
 
 /// Rates, errors and times by route, and what changed.
-pub(super) async fn overview(State(admin): State<Admin>, Query(query): Query<WindowQuery>) -> Response {
+pub(super) async fn overview(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return bad_query(&rejection.body_text()),
+    };
     match seconds("window", query.window.as_deref(), 60) {
         Ok(window) => looked_up(admin.telemetry.overview(window).await),
         Err(message) => bad_query(&message),
@@ -151,7 +158,11 @@ pub(super) async fn overview(State(admin): State<Admin>, Query(query): Query<Win
 }
 
 /// The same over time.
-pub(super) async fn history(State(admin): State<Admin>, Query(query): Query<WindowQuery>) -> Response {
+pub(super) async fn history(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return bad_query(&rejection.body_text()),
+    };
     match seconds("span", query.span.as_deref(), 3600) {
         Ok(span) => looked_up(admin.telemetry.over_time(query.route, span).await),
         Err(message) => bad_query(&message),
@@ -159,14 +170,18 @@ pub(super) async fn history(State(admin): State<Admin>, Query(query): Query<Wind
 }
 
 /// Clients, routes, upstreams and endpoints, and what goes between them.
-pub(super) async fn topology(State(admin): State<Admin>, Query(query): Query<WindowQuery>) -> Response {
+pub(super) async fn topology(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return bad_query(&rejection.body_text()),
+    };
     match seconds("window", query.window.as_deref(), 300) {
         Ok(window) => looked_up(admin.telemetry.topology(window).await),
         Err(message) => bad_query(&message),
     }
 }
 
-fn bad_query(message: &str) -> Response {
+pub(super) fn bad_query(message: &str) -> Response {
     (StatusCode::BAD_REQUEST, Json(json!({ "error": "bad_query", "message": message }))).into_response()
 }
 
@@ -178,7 +193,7 @@ fn looked_up(body: Option<Value>) -> Response {
     }
 }
 
-fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
+pub(super) fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
     let bad = |name: &str, found: &str, expected: &str| format!("{name}: found `{found}`, expected {expected}");
     let limit = match &query.limit {
         Some(text) => text
@@ -235,7 +250,8 @@ pub(super) async fn telemetry(State(admin): State<Admin>) -> Json<Value> {
     let ledger = &admin.telemetry.ledger;
     let signals: Map<String, Value> =
         Signal::ALL.into_iter().map(|signal| (signal.label().to_owned(), balance_json(&ledger.balance(signal)))).collect();
-    Json(json!({ "signals": signals }))
+    let (subscribers, lost) = live::counts();
+    Json(json!({ "signals": signals, "live": { "subscribers": subscribers, "lost": lost } }))
 }
 
 fn balance_json(balance: &Balance) -> Value {
@@ -246,6 +262,37 @@ fn balance_json(balance: &Balance) -> Value {
         .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
         .collect();
     json!({ "produced": balance.produced, "exported": balance.exported, "rejected": balance.rejected, "dropped": dropped, "queued": balance.queued })
+}
+
+#[derive(Deserialize)]
+pub(super) struct ExplainQuery {
+    method: Option<String>,
+    url: String,
+}
+
+/// Which route takes a request, and why. Headers are `header=name:value`, as often as needed.
+pub(super) async fn explain(
+    State(admin): State<Admin>,
+    query: Asked<ExplainQuery>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return bad_query(&rejection.body_text()),
+    };
+    let headers: Vec<String> = pairs.into_iter().filter(|(name, _)| name == "header").map(|(_, value)| value).collect();
+    let question = explain::Question::new(query.method.as_deref().unwrap_or("GET"), &query.url, &headers);
+    let question = match question {
+        Ok(question) => question,
+        Err(message) => return bad_query(&message),
+    };
+    let (snapshot, current) = (admin.control.published.load_full(), admin.control.current());
+    if snapshot.routes.len() != current.routes.len() {
+        return looked_up(None);
+    }
+    let explained = explain::Explained { snapshot: &snapshot, routes: &current.routes, upstreams: &current.upstreams };
+    let (text, route) = explain::explain(&explained, &question);
+    Json(json!({ "matched": route.is_some(), "route": route, "text": text })).into_response()
 }
 
 pub(super) async fn reload(State(admin): State<Admin>) -> Response {

@@ -3,8 +3,8 @@
 //! In: nothing; they are properties of the process. Out: families. Reads files of the system, so not for the control plane's own thread. Not
 //! here: requests, and `process_*`.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::base::lock::SITES;
 use crate::telemetry::export::metrics::{Family, FamilyKind, seconds};
@@ -12,8 +12,10 @@ use crate::telemetry::profile::heap;
 use crate::telemetry::profile::profiler::{Profiler, Totals};
 use crate::telemetry::record::labels::Work;
 use crate::telemetry::record::names;
-use crate::telemetry::sampler::{self, Kind};
+use crate::telemetry::sampler::{self, CpuTime, Kind};
 
+/// Names of threads that metrics tell apart.
+const THREAD_NAMES_MAX: usize = 64;
 /// What a thread does that belongs to no request.
 const OTHER: &str = "other";
 
@@ -24,14 +26,35 @@ pub(super) fn families() -> Vec<Family> {
     families
 }
 
-fn threads() -> Family {
-    let mut by_name: BTreeMap<Arc<str>, u64> = BTreeMap::new();
-    for (name, nanos) in sampler::cpu_times() {
-        *by_name.entry(name.into()).or_default() += nanos;
+/// What threads had used when they were last looked at, so that the sum does not fall when one ends.
+#[derive(Default)]
+struct Used {
+    by_name: BTreeMap<Arc<str>, u64>,
+    by_thread: HashMap<(i32, u64), u64>,
+}
+
+static USED: LazyLock<Mutex<Used>> = LazyLock::new(Mutex::default);
+
+impl Used {
+    fn add(&mut self, times: Vec<CpuTime>) {
+        let mut alive = HashMap::new();
+        for CpuTime { thread, name, nanos } in times {
+            let before = self.by_thread.get(&thread).copied().unwrap_or(0);
+            alive.insert(thread, nanos);
+            let is_known = self.by_name.contains_key(name.as_str()) || self.by_name.len() < THREAD_NAMES_MAX;
+            let name = if is_known { name.as_str() } else { names::FOLDED };
+            *self.by_name.entry(name.into()).or_default() += nanos.saturating_sub(before);
+        }
+        self.by_thread = alive;
     }
+}
+
+fn threads() -> Family {
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    used.add(sampler::cpu_times());
     let mut family = Family::new(&names::THREAD_CPU, FamilyKind::Counter);
-    for (name, nanos) in by_name {
-        family.push(vec![(names::LABEL_THREAD, name)], seconds(nanos));
+    for (name, nanos) in &used.by_name {
+        family.push(vec![(names::LABEL_THREAD, Arc::clone(name))], seconds(*nanos));
     }
     family
 }
@@ -71,4 +94,23 @@ fn profiler(totals: &Totals) -> [Family; 4] {
         lost.push(vec![(names::LABEL_REASON, reason.into())], count as f64);
     }
     [phases, samples, lost, Family::single(&names::PROFILE_MERGED, FamilyKind::Counter, totals.merged as f64)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_thread_used_stays_counted_when_it_ends() {
+        let mut used = Used::default();
+        let time = |number: i32, nanos| CpuTime { thread: (number, 7), name: "blocking".to_owned(), nanos };
+        used.add(vec![time(1, 100), time(2, 50)]);
+        used.add(vec![time(2, 60)]);
+        used.add(vec![time(3, 5), time(2, 60)]);
+        assert_eq!(used.by_name["blocking"], 165);
+        assert_eq!(used.by_thread.len(), 2);
+        used.add((0..200).map(|number| CpuTime { thread: (number, 8), name: format!("t{number}"), nanos: 1 }).collect());
+        assert_eq!(used.by_name.len(), THREAD_NAMES_MAX + 1);
+        assert_eq!(used.by_name.values().sum::<u64>(), 365);
+    }
 }

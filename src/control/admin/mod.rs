@@ -4,7 +4,10 @@
 //! configured otherwise. Not here: requests of clients.
 
 mod api;
+mod console;
 mod debug;
+mod guard;
+mod live;
 mod exposition;
 mod machine;
 
@@ -13,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::{get, post};
 
 use super::history::Trigger;
@@ -52,8 +56,15 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/api/v1/topology", get(api::topology))
         .route("/api/v1/telemetry", get(api::telemetry))
         .route("/api/v1/reload", post(api::reload))
+        .route("/api/v1/live", get(live::live))
+        .route("/api/v1/explain", get(api::explain))
+        .route("/api/v1/openapi.json", get(api::openapi))
+        .route("/console", get(console::to_index))
+        .route("/console/", get(console::index))
+        .route("/console/{*file}", get(console::file))
         .merge(debug::router(admin.clone()))
         .fallback(async || (StatusCode::NOT_FOUND, "no such page; / lists what there is\n"))
+        .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin)
 }
 
@@ -67,7 +78,20 @@ async fn index() -> &'static str {
      /api/v1/upstreams     upstreams and their endpoints\n\
      /api/v1/requests      recent requests: ?limit=&route=&status=&min_ms=&trace_id=\n\
      /api/v1/telemetry     what became of every span, metric point and log line\n\
+     /api/v1/overview      rates, errors, times by route, and what changed: ?window=
+\
+     /api/v1/history       the same over the last hour: ?route=&span=
+\
+     /api/v1/topology      who asks whom: ?window=
+\
+     /api/v1/live          server-sent events: ?q=
+\
+     /api/v1/explain       which route takes a request: ?url=&method=&header=
+\
+     /api/v1/openapi.json  all of it, described
+\
      POST /api/v1/reload   read the configuration again\n\
+     /console/             all of this as a page\n\
      /debug/pprof/         profiles, for go tool pprof and for browsers\n"
 }
 

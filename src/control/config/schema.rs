@@ -111,6 +111,9 @@ section! {
         bind: Placed<SocketAddr> = Placed { value: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), mark: Default::default() },
         /// Serve `/debug/pprof/`. Default: only where the address is a loopback one.
         debug: Option<bool> = None,
+        /// Names with dots by which browsers reach the admin plane, such as a reverse proxy's; others are refused, so that a page from elsewhere
+        /// cannot ask by a name of its own.
+        hosts: Vec<String> = Vec::new(),
     }
 }
 

@@ -38,6 +38,23 @@ pub(crate) struct Filter {
 #[derive(Default)]
 pub(super) struct Recent {
     records: VecDeque<Kept>,
+    /// Records that were ever kept.
+    total: u64,
+}
+
+/// How far somebody has been told; from the beginning: only of what comes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tail(Option<u64>);
+
+/// What has come since.
+pub(crate) struct News {
+    pub(crate) tail: Tail,
+    /// The newest of those that pass, oldest first.
+    pub(crate) rows: Vec<Value>,
+    /// Others that pass.
+    pub(crate) skipped: u64,
+    /// Records that were forgotten before they could be looked at.
+    pub(crate) lost: u64,
 }
 
 /// A record with what was decided about it.
@@ -91,6 +108,7 @@ impl Recent {
         if self.records.len() == RECENT_RECORDS_MAX {
             self.records.pop_front();
         }
+        self.total += 1;
         self.records.push_back(Kept { held: Held::of(record), reason, verdict: verdict.map(Box::new), wall_offset });
     }
 
@@ -110,6 +128,32 @@ impl Recent {
         };
         let rows = passing.into_iter().map(&mut show).collect();
         (rows, id.filter(|_| more))
+    }
+
+    /// What has come since `tail`, those that pass.
+    pub(super) fn news(&self, filter: &Filter, tail: Tail, names: &Names) -> News {
+        let told = tail.0.unwrap_or(self.total);
+        let oldest = self.total - self.records.len() as u64;
+        let fresh = self.records.range(told.saturating_sub(oldest).min(self.records.len() as u64) as usize..);
+        let mut record = Record::empty();
+        let mut passing: VecDeque<&Kept> = VecDeque::new();
+        let mut skipped = 0;
+        for kept in fresh {
+            kept.held.write_into(&mut record);
+            if filter.passes(&record, kept, names) {
+                passing.push_back(kept);
+                if passing.len() > filter.limit {
+                    passing.pop_front();
+                    skipped += 1;
+                }
+            }
+        }
+        let show = |kept: &Kept| {
+            kept.held.write_into(&mut record);
+            row(&kept.told(&record, names))
+        };
+        let rows = passing.into_iter().map(show).collect();
+        News { tail: Tail(Some(self.total)), rows, skipped, lost: oldest.saturating_sub(told) }
     }
 
     /// One request with all that is known of it.

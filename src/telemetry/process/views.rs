@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::Thread;
 use super::questions::Telemetry;
-use super::recent::Filter;
+use super::recent::{Filter, News, Tail};
 use super::whole::RequestId;
 
 impl Telemetry {
@@ -23,6 +23,11 @@ impl Telemetry {
     /// How long the requests took that pass the filter.
     pub(crate) async fn durations(&self, filter: Filter) -> Option<Value> {
         self.look(move |thread| thread.recent.histogram(&filter, &thread.names)).await
+    }
+
+    /// What has come since `tail` that passes the filter.
+    pub(crate) async fn tail(&self, filter: Filter, tail: Tail) -> Option<News> {
+        self.look(move |thread| thread.recent.news(&filter, tail, &thread.names)).await
     }
 
     /// One request whole; none where it is not remembered.

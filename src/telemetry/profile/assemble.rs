@@ -23,6 +23,8 @@ pub(crate) struct Taken {
     pub(crate) duration_nanos: u64,
     pub(crate) lost: u64,
     pub(crate) merged: u64,
+    /// Why some threads were not sampled.
+    pub(crate) unarmed: Option<String>,
 }
 
 /// Which samples are wanted. Empty: all.
@@ -60,11 +62,21 @@ impl Taken {
         let mut comments = vec![format!("{} samples, {} lost", self.samples.len(), self.lost)];
         if self.kind == Kind::Cpu {
             comments.push(format!("{} samples a second of each thread's CPU time", self.hz));
+            if self.taken_hz() > self.hz {
+                comments.push(format!("taken at {} a second meanwhile, because somebody else asked for that", self.taken_hz()));
+            }
         }
+        comments.extend(self.unarmed.as_ref().map(|why| format!("some threads are missing: {why}")));
         if self.merged > 0 {
             comments.push(format!("{} periods had their signal late and count with the sample that followed", self.merged));
         }
         comments
+    }
+
+    /// The rate of the samples themselves: that of whoever wanted most.
+    fn taken_hz(&self) -> u32 {
+        let rate = |sample: &Kept| (u64::from(sample.count) * 1_000_000_000 + sample.nanos / 2).checked_div(sample.nanos).unwrap_or(0);
+        self.samples.iter().map(rate).max().unwrap_or(0).try_into().unwrap_or(u32::MAX)
     }
 
     pub(crate) fn profile(&self, symbols: &mut Symbols) -> Profile {
@@ -99,7 +111,7 @@ impl Taken {
         match self.kind {
             Kind::Cpu => {
                 let cpu = ValueType::new("cpu", "nanoseconds");
-                let period = 1_000_000_000 / i64::from(self.hz.max(1));
+                let period = 1_000_000_000 / i64::from(self.hz.max(self.taken_hz()).max(1));
                 (vec![ValueType::new("samples", "count"), cpu.clone()], Some((cpu, period)))
             }
             Kind::Poll | Kind::Lock => {
@@ -208,6 +220,7 @@ mod tests {
             duration_nanos: 6,
             lost: 2,
             merged: 0,
+            unarmed: None,
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct Kept {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     samples: VecDeque<Kept>,
+    /// Up to here samples had to make room before their time.
+    evicted_until: u64,
     stacks: HashMap<Stack, ()>,
     /// When samples were lost, and how many.
     losses: VecDeque<(u64, u64)>,
@@ -51,7 +53,7 @@ impl History {
         if self.samples.len() >= HISTORY_SAMPLES_MAX
             && let Some(oldest) = self.samples.pop_front()
         {
-            self.lose(oldest.at, 1);
+            self.evicted_until = oldest.at + 1;
         }
         self.samples.push_back(Kept { stack, ..sample });
         true
@@ -92,6 +94,11 @@ impl History {
     pub(crate) fn losses(&self, from: u64, until: u64) -> (u64, u64) {
         let sum = |notes: &VecDeque<(u64, u64)>| notes.iter().filter(|(at, _)| (from..until).contains(at)).map(|(_, count)| count).sum();
         (sum(&self.losses), sum(&self.merged))
+    }
+
+    /// What was taken before is not all there any more.
+    pub(crate) fn evicted_until(&self) -> u64 {
+        self.evicted_until
     }
 
     /// When the oldest sample was taken.
@@ -173,12 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_samples_make_room_and_are_counted() {
+    fn the_oldest_samples_make_room_and_it_is_known_since_when_all_are_there() {
         let mut history = History::default();
         for at in 0..HISTORY_SAMPLES_MAX as u64 + 3 {
             history.keep(sample(at, &[1]));
         }
         assert_eq!(history.samples.len(), HISTORY_SAMPLES_MAX);
-        assert_eq!(history.losses(0, u64::MAX).0, 3);
+        assert_eq!((history.evicted_until(), history.begins()), (3, Some(3)));
+        assert_eq!(history.losses(0, u64::MAX).0, 0);
     }
 }

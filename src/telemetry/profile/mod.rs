@@ -9,6 +9,7 @@ pub(crate) mod caller;
 pub(crate) mod heap;
 pub(crate) mod history;
 pub(crate) mod assemble;
+pub(crate) mod refusal;
 pub(crate) mod profiler;
 
 use std::collections::BTreeMap;

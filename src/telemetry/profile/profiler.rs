@@ -13,6 +13,7 @@ use super::assemble::Taken;
 use super::caller::Callers;
 use super::history::{History, Kept};
 use super::maps::Regions;
+use super::refusal::NoProfile;
 use super::symbols::Symbols;
 use crate::base::clock::{Clock, Tick};
 use crate::base::limits::{HISTORY_SPAN, SLOW_POLL};
@@ -28,29 +29,6 @@ const TICKS_A_SCAN: u32 = 20;
 
 /// How often the process's mappings are read, at most, for an address that is in none.
 const MAPS_AGE_MIN: Duration = Duration::from_secs(1);
-
-/// Why there are no samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoProfile {
-    /// This system, or this process, cannot be sampled.
-    Unavailable(String),
-    /// The past is asked for, and nothing is remembered of it.
-    NotContinuous,
-    /// It is longer ago than is remembered; how many seconds are.
-    Forgotten(u64),
-}
-
-impl std::fmt::Display for NoProfile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            NoProfile::Unavailable(why) => f.write_str(why),
-            NoProfile::NotContinuous => f.write_str(
-                "the past is asked for, but continuous profiles are off: set telemetry.profiles.continuous, or leave `ago`, `from` and `until` out to profile from now on",
-            ),
-            NoProfile::Forgotten(seconds) => write!(f, "the window ended before the last {seconds} s, which is all that is remembered"),
-        }
-    }
-}
 
 /// What the profiler has seen since the process began.
 #[derive(Clone, Debug, Default)]
@@ -157,7 +135,10 @@ impl Profiler {
         tokio::time::sleep(length).await;
         let taken = self.window(kind, hz, from, sampler::monotonic());
         drop(wish);
-        Ok(taken)
+        match &taken.unarmed {
+            Some(why) if taken.samples.is_empty() && kind == Kind::Cpu => Err(NoProfile::Unavailable(why.clone())),
+            _ => Ok(taken),
+        }
     }
 
     /// The samples of a window that is over, in Unix nanoseconds.
@@ -167,9 +148,10 @@ impl Profiler {
         let (from, until) = (to_monotonic(from_unix), to_monotonic(until_unix));
         let begun = self.state.lock().wants.values().filter(|want| want.continuous).map(|want| (want.from, want.hz)).min();
         let (begun, hz) = begun.ok_or(NoProfile::NotContinuous)?;
-        let oldest = begun.max(now.saturating_sub(HISTORY_SPAN.as_nanos() as u64));
+        let evicted = self.state.lock().history.evicted_until();
+        let oldest = begun.max(now.saturating_sub(HISTORY_SPAN.as_nanos() as u64)).max(evicted);
         if until <= oldest {
-            return Err(NoProfile::Forgotten((now - oldest) / 1_000_000_000));
+            return Err(NoProfile::Forgotten(now.saturating_sub(oldest) / 1_000_000_000));
         }
         Ok(self.window(kind, hz, from.max(oldest), until))
     }
@@ -178,7 +160,7 @@ impl Profiler {
     pub(crate) fn continuous(&self) -> Option<(u32, u64)> {
         let now = sampler::monotonic();
         let want = self.state.lock().wants.values().find(|want| want.continuous).copied()?;
-        Some((want.hz, self.unix_nanos().saturating_sub(now - want.from)))
+        Some((want.hz, self.unix_nanos().saturating_sub(now.saturating_sub(want.from))))
     }
 
     /// With names instead of addresses. Reads files: not for a thread that must not wait.
@@ -243,11 +225,13 @@ impl Profiler {
             duration_nanos: until.saturating_sub(from),
             lost,
             merged,
+            unarmed: state.timers.refused().map(str::to_owned),
         }
     }
 
     /// Until nobody wants samples any more.
     fn run(&self) {
+        let _running = Running;
         let mut ticks = 0;
         loop {
             std::thread::sleep(TICK);
@@ -264,6 +248,17 @@ impl Profiler {
                 state.is_running = false;
                 return;
             }
+        }
+    }
+}
+
+/// While it lives, the thread runs; if that breaks down, the next who asks starts another.
+struct Running;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            PROFILER.state.lock().is_running = false;
         }
     }
 }
@@ -312,7 +307,12 @@ impl State {
     }
 
     fn drain(&mut self) {
-        sampler::drain(|raw| self.take(raw));
+        // Copied first, so that the ring is whole whatever becomes of a sample.
+        let mut raws = Vec::new();
+        sampler::drain(|raw| raws.push(*raw));
+        for raw in &raws {
+            self.take(raw);
+        }
         let now = sampler::monotonic();
         let lost = sampler::lost();
         let (full, merged) = (lost.ring_full - self.lost.ring_full, lost.merged - self.lost.merged);

@@ -19,6 +19,10 @@ impl Timers {
     pub(crate) fn set_hz(&mut self, _hz: Option<u32>) {}
 
     pub(crate) fn scan(&mut self) {}
+
+    pub(crate) fn refused(&self) -> Option<&str> {
+        None
+    }
 }
 
 pub(crate) fn install() -> Result<(), String> {
@@ -39,7 +43,14 @@ pub(crate) fn monotonic() -> u64 {
     0
 }
 
-pub(crate) fn cpu_times() -> Vec<(String, u64)> {
+/// No thread is known here.
+pub(crate) struct CpuTime {
+    pub(crate) thread: (i32, u64),
+    pub(crate) name: String,
+    pub(crate) nanos: u64,
+}
+
+pub(crate) fn cpu_times() -> Vec<CpuTime> {
     Vec::new()
 }
 

@@ -19,11 +19,11 @@ use crate::base::limits::{FRAMES_MAX, STACK_WORDS_MAX};
 use crate::telemetry::record::labels::Labels;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-pub(crate) use elsewhere::{Timers, cpu_times, current_thread, install, look_at, look_here, lost, make_room, monotonic};
+pub(crate) use elsewhere::{CpuTime, Timers, cpu_times, current_thread, install, look_at, look_here, lost, make_room, monotonic};
 #[cfg(all(target_os = "linux", target_pointer_width = "64", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) use {
     handler::{current_thread, install, look_at, look_here, lost, make_room, monotonic},
-    timers::{Timers, cpu_times},
+    timers::{CpuTime, Timers, cpu_times},
 };
 
 pub(crate) use ring::drain;

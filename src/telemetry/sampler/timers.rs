@@ -5,6 +5,7 @@
 //! Not here: what the signal does (`handler`).
 
 use std::collections::HashMap;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -15,6 +16,8 @@ use crate::base::limits::SAMPLED_THREADS_MAX;
 /// The timers that are armed. Dropping them disarms them.
 pub(crate) struct Timers {
     period_ns: Option<u64>,
+    /// Why the last thread that is there has no timer.
+    refused: Option<String>,
     /// By thread, with when it was started, so that a number that is used again is seen to be another thread.
     armed: HashMap<i32, (u64, Timer)>,
 }
@@ -27,7 +30,7 @@ unsafe impl Send for Timer {}
 
 impl Timers {
     pub(crate) fn new() -> Self {
-        Timers { period_ns: None, armed: HashMap::new() }
+        Timers { period_ns: None, refused: None, armed: HashMap::new() }
     }
 
     /// Samples a second of CPU time; none disarms all.
@@ -45,16 +48,27 @@ impl Timers {
         let Some(period_ns) = self.period_ns else { return };
         let threads = threads();
         self.armed.retain(|thread, (started, _)| threads.get(thread) == Some(started));
+        self.refused = None;
         for (thread, started) in threads {
+            if self.armed.contains_key(&thread) {
+                continue;
+            }
             if self.armed.len() >= SAMPLED_THREADS_MAX {
+                self.refused = Some(format!("there are more than {SAMPLED_THREADS_MAX} threads"));
                 return;
             }
-            if !self.armed.contains_key(&thread)
-                && let Some(timer) = Timer::arm(thread, period_ns)
-            {
-                self.armed.insert(thread, (started, timer));
+            match Timer::arm(thread, period_ns) {
+                Ok(timer) => drop(self.armed.insert(thread, (started, timer))),
+                // A clock of a thread that has just gone is not valid.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ESRCH)) => {}
+                Err(error) => self.refused = Some(format!("a timer on a thread's CPU time is refused: {error}")),
             }
         }
+    }
+
+    /// Why some threads, or all of them, are not sampled.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        self.refused.as_deref()
     }
 }
 
@@ -71,8 +85,7 @@ fn threads() -> HashMap<i32, u64> {
 }
 
 impl Timer {
-    /// None where the thread has just gone.
-    fn arm(thread: i32, period_ns: u64) -> Option<Timer> {
+    fn arm(thread: i32, period_ns: u64) -> io::Result<Timer> {
         // SAFETY: an all-zero sigevent is a valid value to begin with.
         let mut event: libc::sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
@@ -83,7 +96,7 @@ impl Timer {
         // SAFETY: both pointers are to values of ours; a clock of a thread that is gone is refused.
         let made = unsafe { libc::timer_create(cpu_clock(thread), &raw mut event, &raw mut id) };
         if made != 0 {
-            return None;
+            return Err(io::Error::last_os_error());
         }
         let timer = Timer(id);
         let spec = |ns: u64| libc::timespec { tv_sec: (ns / 1_000_000_000) as libc::time_t, tv_nsec: (ns % 1_000_000_000) as libc::c_long };
@@ -92,7 +105,7 @@ impl Timer {
         let times = libc::itimerspec { it_interval: spec(period_ns), it_value: spec(first) };
         // SAFETY: the timer was made above, and `times` outlives the call.
         let armed = unsafe { libc::timer_settime(timer.0, 0, &raw const times, ptr::null_mut()) };
-        (armed == 0).then_some(timer)
+        if armed == 0 { Ok(timer) } else { Err(io::Error::last_os_error()) }
     }
 }
 
@@ -103,15 +116,25 @@ impl Drop for Timer {
     }
 }
 
-/// Nanoseconds of CPU time that each thread of the process has used, by the thread's name.
-pub(crate) fn cpu_times() -> Vec<(String, u64)> {
+/// A thread and the CPU time that it has used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CpuTime {
+    /// Its number and the clock tick at which it was started, which no other thread has had.
+    pub(crate) thread: (i32, u64),
+    pub(crate) name: String,
+    pub(crate) nanos: u64,
+}
+
+/// The threads of the process that there are now.
+pub(crate) fn cpu_times() -> Vec<CpuTime> {
     let used = |thread: i32| {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is ours to write; the clock of a thread that is gone is refused.
         let read = unsafe { libc::clock_gettime(cpu_clock(thread), &raw mut time) };
         (read == 0).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
     };
-    threads().into_keys().filter_map(|thread| Some((name_of(thread)?, used(thread)?))).collect()
+    let time = |(thread, started)| Some(CpuTime { thread: (thread, started), name: name_of(thread)?, nanos: used(thread)? });
+    threads().into_iter().filter_map(time).collect()
 }
 
 fn name_of(thread: i32) -> Option<String> {

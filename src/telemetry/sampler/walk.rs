@@ -11,7 +11,7 @@ use crate::base::limits::{FRAMES_MAX, STACK_BYTES_MAX, STACK_WORDS_MAX};
 /// Below it there is never code.
 const CODE_MIN: u64 = 4096;
 const PAGE_BYTES: u64 = 4096;
-/// How far from the top of the stack the frame of a system call's caller may lie.
+/// How far one frame may lie from the next: what points further away is no frame, and may be memory of others that goes away meanwhile.
 const FRAME_BYTES_MAX: u64 = 256 * 1024;
 
 /// The code of the program itself; empty until [`learn_own_code`].
@@ -54,7 +54,12 @@ fn follow(raw: &mut Raw, mut frame: u64, pages: &mut Pages) {
     let sp = raw.registers.sp;
     let mut lowest = sp;
     while raw.depth < FRAMES_MAX {
-        if frame < lowest || !frame.is_multiple_of(8) || frame.wrapping_sub(sp) > STACK_BYTES_MAX || !pages.are_readable(frame, 16) {
+        if frame < lowest
+            || !frame.is_multiple_of(8)
+            || frame.wrapping_sub(sp) > STACK_BYTES_MAX
+            || frame - lowest > FRAME_BYTES_MAX
+            || !pages.are_readable(frame, 16)
+        {
             return;
         }
         // SAFETY: both words were found to be readable, and are aligned; what they hold is only compared and kept.

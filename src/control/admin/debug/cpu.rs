@@ -13,7 +13,8 @@ use crate::telemetry::export::profile::flamegraph::{self, Drawing};
 use crate::telemetry::export::profile::fold::Split;
 use crate::telemetry::profile::Profile;
 use crate::telemetry::profile::assemble::{PHASE, ROUTE, SPAN_ID, THREAD, TRACE_ID, Taken, UPSTREAM, Wanted};
-use crate::telemetry::profile::profiler::{NoProfile, Profiler};
+use crate::telemetry::profile::profiler::Profiler;
+use crate::telemetry::profile::refusal::NoProfile;
 use crate::telemetry::sampler::Kind;
 
 /// As long as Go's.

@@ -190,9 +190,9 @@ pub(super) async fn threadcreate(ask: Ask) -> Result<Response, Response> {
         ..Profile::default()
     };
     let mut places = HashMap::new();
-    for (name, cpu_ns) in threads {
-        let stack = vec![place(&mut profile, &mut places, name)];
-        profile.samples.push(Sample { stack, values: vec![1, cpu_ns as i64], ..Sample::default() });
+    for thread in threads {
+        let stack = vec![place(&mut profile, &mut places, thread.name)];
+        profile.samples.push(Sample { stack, values: vec![1, thread.nanos as i64], ..Sample::default() });
     }
     Ok(answer(&profile, "threadcreate", ask.debug))
 }

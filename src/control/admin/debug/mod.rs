@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use super::Admin;
 use crate::telemetry::export::profile::{pprof, text};
 use crate::telemetry::profile::Profile;
-use crate::telemetry::profile::profiler::NoProfile;
+use crate::telemetry::profile::refusal::NoProfile;
 use query::Ask;
 
 /// Requests that are answered at once; each may hold a profile.
@@ -121,7 +121,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Ask {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         let pairs = pairs.map_err(|rejection| refuse(StatusCode::BAD_REQUEST, &rejection.body_text()))?;
-        Ask::parse(&pairs.0).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))
+        let page = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        Ask::parse(&page, &pairs.0).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))
     }
 }
 

@@ -13,8 +13,18 @@ use crate::telemetry::profile::assemble::Wanted;
 /// Samples a second where the request names no rate: off the beat of what happens a hundred times a second.
 const HZ_DEFAULT: u32 = 99;
 
-/// Parameters that some page knows.
-const KNOWN: [&str; 12] = ["seconds", "hz", "debug", "gc", "ago", "from", "until", "route", "upstream", "trace_id", "diff", "by"];
+/// Parameters that each page knows.
+const KNOWN: [(&str, &str); 9] = [
+    ("profile", "seconds hz debug gc ago from until route upstream trace_id"),
+    ("flamegraph", "seconds hz ago from until route upstream trace_id diff by"),
+    ("heap", "seconds debug gc"),
+    ("allocs", "seconds debug gc"),
+    ("goroutine", "debug route upstream trace_id"),
+    ("threadcreate", "debug"),
+    ("block", "seconds hz debug ago from until route upstream trace_id"),
+    ("mutex", "seconds hz debug ago from until route upstream trace_id"),
+    ("trace", "seconds"),
+];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ask {
@@ -51,11 +61,12 @@ pub(super) enum When {
 }
 
 impl Ask {
-    pub(super) fn parse(query: &[(String, String)]) -> Result<Ask, String> {
+    pub(super) fn parse(page: &str, query: &[(String, String)]) -> Result<Ask, String> {
+        let known = KNOWN.iter().find(|(name, _)| *name == page).map_or("", |(_, known)| known);
         let mut given = BTreeMap::new();
         for (name, value) in query {
-            if !KNOWN.contains(&name.as_str()) {
-                return Err(format!("found the parameter `{name}`, expected one of {}", KNOWN.join(", ")));
+            if !known.split(' ').any(|known| known == name) {
+                return Err(format!("found the parameter `{name}`, expected one of {}", known.replace(' ', ", ")));
             }
             if given.insert(name.as_str(), value.as_str()).is_some() {
                 return Err(format!("found `{name}` twice, expected it once"));
@@ -93,6 +104,11 @@ impl Ask {
             && from >= until
         {
             return Err(format!("found from={from} and until={until}, expected `from` before `until`"));
+        }
+        if let (Some(Diff::Ago(ago)), Some(seconds)) = (&self.diff, self.seconds)
+            && *ago < seconds
+        {
+            return Err(format!("found diff=ago:{ago} with seconds={seconds}, expected two windows that do not overlap"));
         }
         Ok(self)
     }
@@ -145,7 +161,11 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Ask, String> {
-        Ask::parse(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>())
+        parse_at("flamegraph", pairs)
+    }
+
+    fn parse_at(page: &str, pairs: &[(&str, &str)]) -> Result<Ask, String> {
+        Ask::parse(page, &pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>())
     }
 
     #[test]
@@ -154,7 +174,10 @@ mod tests {
         let now = 1000 * second;
         let when = |pairs: &[(&str, &str)]| parse(pairs).unwrap().when(30, now);
         assert_eq!(when(&[]), When::Coming(Duration::from_secs(30)));
-        assert_eq!(when(&[("seconds", "5"), ("debug", "1"), ("gc", "1")]), When::Coming(Duration::from_secs(5)));
+        assert_eq!(
+            parse_at("profile", &[("seconds", "5"), ("debug", "1"), ("gc", "1")]).unwrap().when(30, now),
+            When::Coming(Duration::from_secs(5))
+        );
         assert_eq!(when(&[("seconds", "60"), ("ago", "300")]), When::Past { from: 700 * second, until: 760 * second });
         assert_eq!(when(&[("seconds", "60"), ("ago", "0")]), When::Past { from: 940 * second, until: now });
         assert_eq!(when(&[("from", "5000"), ("until", "7000")]), When::Past { from: 5 * second, until: 7 * second });
@@ -166,7 +189,8 @@ mod tests {
             (vec![("seconds", "0")], "from 1 to 600"),
             (vec![("seconds", "x")], "found `x`"),
             (vec![("hz", "1001")], "from 1 to 1000"),
-            (vec![("debug", "3")], "from 0 to 2"),
+            (vec![("debug", "1")], "found the parameter `debug`"),
+            (vec![("seconds", "5"), ("diff", "ago:4")], "do not overlap"),
             (vec![("trace_id", "12")], "32 hexadecimal digits"),
             (vec![("secs", "1")], "found the parameter `secs`"),
             (vec![("hz", "5"), ("hz", "6")], "twice"),

@@ -60,7 +60,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn cpu_of(thread: &str) -> u64 {
-    sampler::cpu_times().into_iter().filter(|(name, _)| name == thread).map(|(_, nanos)| nanos).sum()
+    sampler::cpu_times().into_iter().filter(|time| time.name == thread).map(|time| time.nanos).sum()
 }
 
 /// Where `tests/install` puts what the tests need.

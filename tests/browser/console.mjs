@@ -1,0 +1,538 @@
+// Drives the console in a real Chromium, as a reader would, and says what it found.
+// In: `node console.mjs <admin url> <data url> <scenario>`; PELLUCID_BROWSER is the folder that holds node_modules (see tests/install),
+// PELLUCID_CHROMIUM the browser. Out: one JSON line a check, {scenario, check, ok, found}, and an exit code that is not 0 where one failed.
+// Every wait is for a fact; the deadline is only there to fail. Not here: gateways and origins, which tests/it/console.rs starts.
+import { readFileSync, rmSync, mkdtempSync } from "node:fs";
+import { request as httpRequest } from "node:http";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const PATIENCE_MS = 20_000;
+/** What the promise "within a second" means. */
+const LIVE_MS = 1_000;
+const LIVE_TRIES = 8;
+const MARKUP = "<img src=x onerror=window.__pwned=1>";
+const LONG_PATH_BYTES = 8_000;
+const CHROMIUM_ARGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-dev-shm-usage",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+  // Whatever the page asks for elsewhere is not even looked up.
+  "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+];
+/** The label of each tab, the page behind it, and the letter that follows `g`. */
+const PAGES = [
+  ["Overview", "overview", "o"],
+  ["Requests", "requests", "r"],
+  ["Flame graph", "flamegraph", "f"],
+  ["Topology", "topology", "t"],
+  ["Config", "config", "c"],
+  ["Telemetry", "telemetry", "e"],
+];
+
+const [admin, data, scenario] = process.argv.slice(2);
+const cache = process.env.PELLUCID_BROWSER;
+if (!admin || !data || !scenario || !cache) fail("usage: PELLUCID_BROWSER=<folder> node console.mjs <admin url> <data url> <scenario>");
+const load = createRequire(join(cache, "package.json"));
+const { chromium } = load("playwright-core");
+const axeSource = readFileSync(load.resolve("axe-core/axe.min.js"), "utf8");
+let failures = 0;
+
+/** @param {string} why */
+function fail(why) {
+  console.error(why);
+  process.exit(2);
+}
+
+/** One line of the report. */
+function check(name, ok, found = null) {
+  if (!ok) failures += 1;
+  console.log(JSON.stringify({ scenario, check: name, ok: Boolean(ok), found }));
+}
+
+/** Asks until `fact` gives something other than null or false; what it gave, or null when time is up. */
+async function wait(fact, patience = PATIENCE_MS) {
+  const deadline = performance.now() + patience;
+  for (;;) {
+    const found = await fact();
+    if (found !== null && found !== false && found !== undefined) return found;
+    if (performance.now() > deadline) return null;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** A request through the gateway, its path byte for byte as given. */
+function send(path, { method = "GET", headers = {} } = {}) {
+  return new Promise((resolve, reject) => {
+    const url = new URL(data);
+    const asked = httpRequest({ host: url.hostname, port: url.port, method, path, headers, agent: false }, (answer) => {
+      answer.resume().on("end", () => resolve(answer.statusCode));
+    });
+    asked.on("error", reject).end();
+  });
+}
+
+async function api(path) {
+  const answer = await fetch(new URL(`/api/v1/${path}`, admin));
+  return answer.json();
+}
+
+/** The newest remembered request that a filter matches. */
+function remembered(q, accept = () => true) {
+  return wait(async () => (await api(`requests?limit=20&q=${encodeURIComponent(q)}`)).requests?.find(accept) ?? null);
+}
+
+/** A page of a fresh profile, with everything written down that must not happen. */
+class Reader {
+  constructor() {
+    this.wrong = [];
+    this.asked = 0;
+    /** Complaints of the browser that a scenario provokes. */
+    this.expected = [];
+    this.profile = mkdtempSync(join(tmpdir(), "pellucid-console-"));
+  }
+
+  async open(options = {}) {
+    this.context = await chromium.launchPersistentContext(this.profile, {
+      executablePath: process.env.PELLUCID_CHROMIUM ?? "/usr/bin/chromium",
+      args: CHROMIUM_ARGS,
+      headless: true,
+      viewport: { width: 1280, height: 900 },
+      reducedMotion: "reduce",
+      ...options,
+    });
+    this.context.setDefaultTimeout(PATIENCE_MS);
+    await this.context.exposeBinding("pellucidViolation", (_, what) => this.wrong.push(`policy: ${what}`));
+    await this.context.addInitScript(() => {
+      addEventListener("securitypolicyviolation", (event) => {
+        window.pellucidViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+      });
+    });
+    this.context.on("request", (request) => this.watchRequest(request.url()));
+    this.context.on("weberror", (error) => this.wrong.push(`page error: ${error.error().stack ?? error.error()}`));
+    this.context.on("console", (message) => this.watchConsole(message));
+    this.page = this.context.pages()[0] ?? (await this.context.newPage());
+    return this.page;
+  }
+
+  watchRequest(text) {
+    this.asked += 1;
+    const url = new URL(text);
+    const local = ["data:", "blob:", "about:"].includes(url.protocol) || url.origin === new URL(admin).origin;
+    if (!local) this.wrong.push(`asked elsewhere: ${text}`);
+  }
+
+  watchConsole(message) {
+    if (!["error", "warning"].includes(message.type())) return;
+    const text = `console ${message.type()}: ${message.text()} (${message.location().url})`;
+    if (!this.expected.some((each) => each.test(text))) this.wrong.push(text);
+  }
+
+  /** Shows a page of the console, loaded anew, and waits until nothing on it waits. */
+  async go(hash) {
+    await this.page.goto("about:blank");
+    await this.page.goto(new URL(`/console/${hash}`, admin).href, { waitUntil: "load" });
+    await this.settled(hash.replace(/^#\//, "").split(/[/?]/)[0]);
+  }
+
+  async settled(name) {
+    const there = (wanted) => {
+      const main = document.querySelector("main[data-page]");
+      return main?.dataset.page === wanted && main.querySelector("h1") && !main.querySelector(".dots");
+    };
+    await this.page.waitForFunction(there, name);
+  }
+
+  /** Loads the same address again, from nothing but the address. */
+  async reload() {
+    await this.page.reload({ waitUntil: "load" });
+  }
+
+  count(selector) {
+    return this.page.locator(selector).count();
+  }
+
+  async text(selector) {
+    return (await this.page.locator(selector).first().textContent())?.trim() ?? "";
+  }
+
+  async close() {
+    await this.context?.close();
+    rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+/** The row of a path in the list, as a selector. */
+const rowOf = (path) => `tr.request:has(a[data-row][title="${path}"])`;
+
+const hashOf = (page, q) => `#/${page}?q=${encodeURIComponent(q)}`;
+
+/** A time as the console writes it, in milliseconds, with the most that rounding took off. */
+function readTime(text) {
+  const [, digits, unit] = /^([\d,.]+) (ms|s)$/.exec(text.trim()) ?? [];
+  if (digits === undefined) return null;
+  const factor = unit === "s" ? 1000 : 1;
+  const decimals = digits.split(".")[1]?.length ?? 0;
+  return { value: Number(digits.replaceAll(",", "")) * factor, slack: 0.51 * factor * 10 ** -decimals };
+}
+
+function isTime(text, wanted) {
+  const read = readTime(text);
+  return read !== null && Math.abs(read.value - wanted) <= read.slack;
+}
+
+/** A request that was just sent is in the list within a second, and opens into what the API says of it. */
+async function live(reader) {
+  await reader.go("#/requests");
+  const { page } = reader;
+  const took = [];
+  let path = "";
+  for (let attempt = 0; attempt < LIVE_TRIES && !took.some((each) => each < LIVE_MS); attempt += 1) {
+    path = `/live/${Date.now()}-${attempt}`;
+    await send(path);
+    const began = performance.now();
+    await page.locator(rowOf(path)).waitFor();
+    took.push(performance.now() - began);
+  }
+  // A machine that is busy elsewhere may be late once; the console may not be late every time.
+  check("a request shows within a second", took.some((each) => each < LIVE_MS), { took_ms: took.map(Math.round) });
+  const link = page.locator(rowOf(path)).locator("a[data-row]");
+  const id = await link.getAttribute("data-row");
+  await link.click();
+  await reader.settled("request");
+  await page.locator("table.waterfall").waitFor();
+  await sameNumbers(reader, await api(`requests/${encodeURIComponent(id)}`));
+}
+
+/** The waterfall of the page beside the one of the API. */
+async function sameNumbers(reader, body) {
+  const rows = await reader.page.locator("table.waterfall tbody tr").evaluateAll((all) =>
+    all.map((row) => ({
+      name: row.querySelector("th .cut").textContent,
+      kind: row.dataset.kind,
+      begins: row.querySelector("td.begins").textContent,
+      takes: row.querySelectorAll("td.num")[1].textContent,
+      left: Number.parseFloat(row.querySelector(".lane i").style.left),
+      width: Number.parseFloat(row.querySelector(".lane i").style.width),
+    })),
+  );
+  const bars = body.waterfall;
+  const end = Math.max(body.request.duration_ms, ...bars.map((bar) => bar.end_ms), 0.001);
+  const near = (a, b) => Math.abs(a - b) < 0.1;
+  const wrong = bars.flatMap((bar, index) => {
+    const row = rows[index];
+    const same =
+      row?.name === bar.name &&
+      row.kind === bar.kind &&
+      isTime(row.begins, bar.begin_ms) &&
+      isTime(row.takes, bar.end_ms - bar.begin_ms) &&
+      near(row.left, (100 * bar.begin_ms) / end) &&
+      near(row.width, (100 * (bar.end_ms - bar.begin_ms)) / end);
+    return same ? [] : [{ bar, row }];
+  });
+  check("the waterfall has the numbers of the API", bars.length > 0 && rows.length === bars.length && wrong.length === 0, { bars: bars.length, wrong });
+  const [whole, self] = await reader.page.locator(".request-sub b").allTextContents();
+  check("the heading has the times of the API", isTime(whole, body.request.duration_ms) && isTime(self, body.request.self_ms), { whole, self, request: body.request });
+  const trace = await reader.text("dl.facts code");
+  check("the trace id is the API's", trace === body.request.trace_id, trace);
+}
+
+/** The filter keeps what matches, survives a reload, and says what it cannot read. */
+async function filter(reader) {
+  const { page } = reader;
+  for (const path of ["/status/200", "/status/503", "/status/404"]) await send(path);
+  await remembered("path:/status/404");
+  await reader.go("#/requests");
+  const statuses = () => page.locator("tr.request .status").allTextContents();
+  await wait(async () => new Set(await statuses()).size >= 3);
+  check("without a filter everything is listed", new Set(await statuses()).size >= 3, await statuses());
+  await page.fill("#filter-field", "status:5xx");
+  await page.press("#filter-field", "Enter");
+  const only = await wait(async () => {
+    const all = await statuses();
+    return all.length > 0 && all.every((status) => status.startsWith("5")) ? all : null;
+  });
+  check("a filter leaves what matches", only !== null, await statuses());
+  check("the address holds the filter", page.url().includes(`q=${encodeURIComponent("status:5xx")}`), page.url());
+  await send("/status/200");
+  await send("/status/502");
+  await page.locator(rowOf("/status/502")).first().waitFor();
+  check("new rows pass the same filter", (await statuses()).every((status) => status.startsWith("5")), await statuses());
+  await reader.reload();
+  await page.locator(rowOf("/status/503")).first().waitFor();
+  check("a reload keeps the filter", (await page.inputValue("#filter-field")) === "status:5xx" && (await statuses()).every((status) => status.startsWith("5")), await statuses());
+  await badFilter(reader);
+}
+
+async function badFilter(reader) {
+  const { page } = reader;
+  reader.expected.push(/status of 400 .*\/api\/v1\/requests/);
+  const bad = "status:200 duration:>soon";
+  await page.fill("#filter-field", bad);
+  await page.press("#filter-field", "Enter");
+  await page.locator("#filter-problem").waitFor();
+  const { message } = await api(`requests?q=${encodeURIComponent(bad)}`);
+  const said = await reader.text("#filter-problem");
+  check("a bad filter shows the gateway's error", message && said.includes(message), { said, message });
+  check("the field is marked as wrong", (await page.getAttribute("#filter-field", "aria-invalid")) === "true");
+  await page.fill("#filter-field", "status:404");
+  await page.press("#filter-field", "Enter");
+  await page.locator(rowOf("/status/404")).first().waitFor();
+  check("a mended filter shows rows again", (await reader.count("#filter-problem")) === 0);
+}
+
+/** Every page can be reached, and left, without a pointer. */
+async function keyboard(reader) {
+  const { page } = reader;
+  await send("/keyboard");
+  await remembered("path:/keyboard");
+  await reader.go("#/overview");
+  const unreached = [];
+  for (const [label, name] of PAGES) if (!(await tabTo(reader, label, name))) unreached.push(label);
+  check("Tab and Enter reach every page", unreached.length === 0, { unreached });
+  const unheard = [];
+  for (const [, name, letter] of PAGES) {
+    await page.keyboard.press("g");
+    await page.keyboard.press(letter);
+    await reader.settled(name).catch(() => unheard.push(`g ${letter}`));
+  }
+  check("g and a letter reach every page", unheard.length === 0, { unheard });
+  await page.keyboard.press("?");
+  await page.locator("dialog[open]").waitFor();
+  await page.keyboard.press("Escape");
+  await page.locator("dialog[open]").waitFor({ state: "detached" });
+  check("? opens the help and Escape closes it", true);
+  await openByKeys(reader);
+}
+
+/** Tabs on until the link of that page has the focus, shows it, and leads there. */
+async function tabTo(reader, label, name) {
+  const { page } = reader;
+  for (let presses = 0; presses < 300; presses += 1) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(() => {
+      const focused = document.activeElement;
+      const style = focused ? getComputedStyle(focused) : null;
+      return { inTabs: Boolean(focused?.closest(".tabs")), text: focused?.textContent?.trim(), shown: style?.outlineStyle !== "none" || style?.boxShadow !== "none" };
+    });
+    if (!at.inTabs || at.text !== label) continue;
+    await page.keyboard.press("Enter");
+    await reader.settled(name);
+    return at.shown;
+  }
+  return false;
+}
+
+async function openByKeys(reader) {
+  const { page } = reader;
+  await page.keyboard.press("/");
+  await page.waitForFunction(() => document.activeElement?.id === "filter-field");
+  await page.keyboard.type("path:/keyboard");
+  await page.keyboard.press("Enter");
+  await page.locator(rowOf("/keyboard")).first().waitFor();
+  await page.waitForFunction(() => [...document.querySelectorAll("tr.request .c-path a")].every((link) => link.title === "/keyboard"));
+  check("/ leads to the filter, which takes what is typed", (await page.inputValue("#filter-field")) === "path:/keyboard");
+  // Single keys are text as long as the field has the focus.
+  await page.keyboard.press("Escape");
+  await page.waitForFunction(() => document.activeElement?.id !== "filter-field");
+  await page.keyboard.press("j");
+  await page.waitForFunction(() => document.activeElement?.matches("a[data-row]"));
+  await page.keyboard.press("Enter");
+  await reader.settled("request");
+  check("j and Enter open a request", page.url().includes("#/request/"), page.url());
+  await page.keyboard.press("Escape");
+  await reader.settled("requests");
+  check("Escape leads back to the same list", page.url().includes(encodeURIComponent("path:/keyboard")), page.url());
+}
+
+/** No serious fault for readers with other senses or tools, in light and in dark, wide and narrow. */
+async function access(reader) {
+  const { page } = reader;
+  for (const path of ["/status/200", "/status/503", "/sleep/40"]) await send(path);
+  const row = await remembered("path:/sleep/40");
+  const places = [...PAGES.map(([, name]) => `#/${name}`), `#/request/${encodeURIComponent(row.id)}`, hashOf("requests", "duration:>soon"), "#/config?url=http%3A%2F%2Fx%2Fy"];
+  reader.expected.push(/status of 400 .*\/api\/v1\/requests/);
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    for (const place of places) {
+      await reader.go(place);
+      check(`axe, ${colorScheme}, ${place.replace(row.id, "ID")}`, ...(await judged(page)));
+    }
+    await page.locator("header button[aria-label^=Help]").click();
+    await page.locator("dialog[open]").waitFor();
+    check(`axe, ${colorScheme}, help`, ...(await judged(page)));
+    await page.keyboard.press("Escape");
+  }
+  await page.setViewportSize({ width: 390, height: 844 });
+  for (const place of places) {
+    await reader.go(place);
+    check(`axe, narrow, ${place.replace(row.id, "ID")}`, ...(await judged(page)));
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    check(`no sideways scrolling, narrow, ${place.replace(row.id, "ID")}`, wide <= 0, { too_wide_px: wide });
+  }
+}
+
+/** Whether axe is content, and what it is not content with. Evaluated, not added as a script: the policy would forbid that. */
+async function judged(page) {
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axeSource);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"], iframes: false }));
+  const bad = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  const found = bad.map(({ id, impact, nodes }) => ({ id, impact, count: nodes.length, first: nodes[0]?.html.slice(0, 300), why: nodes[0]?.failureSummary?.slice(0, 400) }));
+  return [bad.length === 0, found];
+}
+
+/** What strangers put into a request stays text on every page that shows it. */
+async function hostile(reader) {
+  const { page } = reader;
+  const script = "<script>window.__pwned=1</script>";
+  const encoded = `/hostile/${encodeURIComponent(MARKUP)}/%22%3E${encodeURIComponent(script)}`;
+  const headers = { "user-agent": `${MARKUP}"'>${script}`, "x-hostile": MARKUP, referer: `javascript:window.__pwned=1` };
+  await send(encoded, { headers });
+  const long = `/long/${"x".repeat(LONG_PATH_BYTES)}`;
+  await send(long, { headers });
+  // Refused or not, it is remembered under what was written.
+  await send(`/raw/${MARKUP.replaceAll(" ", "%20")}`, { headers });
+  const first = await remembered("path:/hostile/*");
+  const second = await remembered("path:/long/*");
+  check("the requests are remembered", Boolean(first && second), { first: first?.path, second: second?.path?.length });
+  for (const place of ["#/overview", "#/requests", "#/topology", "#/telemetry"]) {
+    await reader.go(place);
+    check(`nothing is injected on ${place}`, ...(await untouched(page)));
+  }
+  await reader.go("#/requests");
+  for (const path of ["/hostile/", "/long/"]) await page.locator(`a[data-row][title^="${path}"]`).first().waitFor();
+  check("nothing is injected into the list", ...(await untouched(page)));
+  for (const [name, row] of [["markup", first], ["a long path", second]]) {
+    await reader.go(`#/request/${encodeURIComponent(row.id)}`);
+    check(`nothing is injected by ${name}`, ...(await untouched(page)));
+    const shown = await page.locator("main").innerText();
+    check(`${name} is shown as it was written`, shown.includes(row.path), { length: row.path.length });
+    const agent = row.user_agent ?? "";
+    check(`the user agent beside ${name} is text`, agent !== "" && shown.includes(agent), { agent });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    check(`${name} does not widen the page`, wide <= 0, { too_wide_px: wide });
+    await unfold(page);
+    check(`nothing is injected by ${name}, as written down`, ...(await untouched(page)));
+  }
+  await hostileAddresses(reader);
+}
+
+/** Opens whatever is folded, and waits until what was inside is drawn. */
+async function unfold(page) {
+  await page.locator("main details").evaluateAll((all) => all.forEach((each) => (each.open = true)));
+  await page.waitForFunction(() => [...document.querySelectorAll("main details")].every((each) => each.open && each.querySelector("pre")?.textContent));
+}
+
+/** Links are written by others too. */
+async function hostileAddresses(reader) {
+  const { page } = reader;
+  const value = encodeURIComponent(MARKUP);
+  reader.expected.push(/status of 4\d\d /);
+  for (const place of [`#/requests?q=${value}`, `#/requests?q=status:${value}`, `#/request/${value}`, `#/overview?route=${value}`, `#/config?url=${value}`, `#/${value}`, `#/flamegraph?seconds=1&route=${value}`]) {
+    await page.goto("about:blank");
+    await page.goto(new URL(`/console/${place}`, admin).href);
+    // The address may name no page at all, so only the heading is waited for.
+    await page.waitForFunction(() => document.querySelector("main h1") && !document.querySelector("main .dots"));
+    check(`nothing is injected by the address ${decodeURIComponent(place)}`, ...(await untouched(page)));
+  }
+}
+
+/** Whether no element came out of a text. The console's own pages hold no image, no inline script and no handler in `main`. */
+async function untouched(page) {
+  const found = await page.evaluate(() => ({
+    pwned: window.__pwned ?? null,
+    elements: [...document.querySelectorAll("main img, main script, main [onerror], main [onclick], main a[href^='javascript:']")].map((each) => each.outerHTML.slice(0, 200)),
+  }));
+  return [found.pwned === null && found.elements.length === 0, found];
+}
+
+/** How soon something is seen, and how much was sent for it: told, not judged, for a busy machine says little about the page. */
+async function speed(reader) {
+  const { page } = reader;
+  await reader.go("#/overview");
+  const cold = await paint(page);
+  const sizes = await page.evaluate(() => {
+    const all = [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].filter((each) => new URL(each.name).pathname.startsWith("/console/"));
+    const sum = (field) => all.reduce((total, each) => total + each[field], 0);
+    return { files: all.length, sent_bytes: sum("encodedBodySize"), plain_bytes: sum("decodedBodySize") };
+  });
+  await reader.reload();
+  await reader.settled("overview");
+  check("first paint and sizes", sizes.files > 1 && sizes.sent_bytes > 0, { first_contentful_paint_ms: cold, again_ms: await paint(page), wanted_ms: 200, ...sizes });
+}
+
+async function paint(page) {
+  const at = await wait(() => page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? null));
+  return at === null ? null : Math.round(at);
+}
+
+/** The walk that the demo invites to: what is wrong, which requests, why. */
+async function demo(reader) {
+  const { page } = reader;
+  await remembered("route:payments status:5xx verdict:*");
+  await reader.go("#/overview");
+  const row = page.locator("tr").filter({ has: page.locator('a[data-row="payments"]') });
+  const failing = await wait(async () => ((await row.locator("[data-tone=bad], [data-tone=warn]").count()) > 0 ? row.textContent() : null));
+  check("the overview shows payments failing", failing !== null, failing);
+  await row.locator("a").click();
+  await reader.settled("requests");
+  await page.locator('button.pill[title="status:5xx"]').click();
+  await page.waitForFunction(() => {
+    const rows = [...document.querySelectorAll("tr.request")];
+    return rows.length > 0 && rows.every((row) => row.querySelector(".status").textContent.startsWith("5") && row.querySelector(".c-route").textContent === "payments");
+  });
+  check("its link leads to the failed requests", true, page.url());
+  const judgedRow = await remembered("route:payments status:5xx verdict:*");
+  await reader.go(`#/request/${encodeURIComponent(judgedRow.id)}`);
+  const verdict = await reader.text(".verdict strong");
+  check("a failed request has a verdict", verdict === judgedRow.verdict.text && verdict !== "", verdict);
+  await demoSlow(reader);
+  await demoFlame(reader);
+}
+
+async function demoSlow(reader) {
+  const { page } = reader;
+  const q = "route:catalog wait:>100ms";
+  await remembered(q);
+  await reader.go(hashOf("requests", q));
+  const link = page.locator("tr.request a[data-row]").first();
+  const id = await link.getAttribute("data-row");
+  // By the keyboard's way, for the list may move under the pointer.
+  await link.focus();
+  await page.keyboard.press("Enter");
+  await reader.settled("request");
+  const opened = decodeURIComponent(page.url().split("#/request/")[1] ?? "");
+  const { request, waterfall } = await api(`requests/${encodeURIComponent(opened)}`);
+  const waits = await page.locator("table.waterfall tr[data-kind=phase]:has(i[data-phase=wait]) td.num:not(.begins)").allTextContents();
+  const longest = Math.max(0, ...waits.map((text) => readTime(text)?.value ?? 0));
+  check("the waterfall of a slow one shows the wait", longest > request.duration_ms / 2, { id, opened, waits, duration_ms: request.duration_ms, bars: waterfall.length });
+}
+
+async function demoFlame(reader) {
+  const { page } = reader;
+  await reader.go("#/flamegraph?seconds=2");
+  const state = await wait(() => page.locator("iframe.flame").getAttribute("data-state").then((now) => (now === "taking" ? null : now)));
+  const frames = state === "drawn" ? await page.frameLocator("iframe.flame").locator("svg #frames g").count() : 0;
+  check("the flame graph is drawn", state === "drawn" && frames > 0, { state, frames });
+}
+
+const SCENARIOS = { live, filter, keyboard, access, hostile, speed, demo };
+const run = SCENARIOS[scenario] ?? fail(`no such scenario: ${scenario}; there are ${Object.keys(SCENARIOS).join(", ")}`);
+const reader = new Reader();
+try {
+  await reader.open();
+  await run(reader);
+} catch (error) {
+  check("the scenario comes to its end", false, String(error.stack ?? error));
+  const shown = await reader.page?.locator("body").innerText().catch(() => "");
+  console.error(`${reader.page?.url()}\n${(shown ?? "").slice(0, 4000)}`);
+} finally {
+  await reader.close();
+}
+check("no error, no policy violation, nothing asked elsewhere", reader.wrong.length === 0, { requests: reader.asked, wrong: [...new Set(reader.wrong)].slice(0, 20) });
+process.exit(failures === 0 ? 0 : 1);
