@@ -1,6 +1,6 @@
 //! Samples become a profile: equal ones are put together, addresses get names, numbers their texts.
 //!
-//! In: the samples of a window. Out: a profile with the labels of [`KEYS`]. Not here: which samples those are (`profiler`), and formats.
+//! In: the samples of a window. Out: a profile whose samples carry labels. Not here: which samples those are (`profiler`), and formats.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
