@@ -106,10 +106,10 @@ function options(UPlot, width, newest, setAt) {
   return {
     width,
     height: HEIGHT,
-    padding: [10, 4, 0, 0],
+    padding: [10, 16, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "history" }, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { time: true }, y: { distr: log ? 3 : 1, range: log ? rangeLog(UPlot) : rangeFromZero } },
+    scales: { x: { time: true, range: atLeastAMinute }, y: { distr: log ? 3 : 1, range: log ? rangeLog(UPlot) : rangeFromZero } },
     axes: axes(newest),
     series: [{}, ...lines.map(seriesOf)],
     hooks: {
@@ -117,6 +117,14 @@ function options(UPlot, width, newest, setAt) {
       draw: [(/** @type {any} */ plot) => drawMarks(plot, newest.current.marks ?? [])],
     },
   };
+}
+
+const SPAN_MIN_S = 60;
+
+/** A history that has just begun does not fill the chart. @param {any} _plot @param {number | null} from @param {number | null} to */
+function atLeastAMinute(_plot, from, to) {
+  if (from === null || to === null) return [0, SPAN_MIN_S];
+  return [Math.min(from, to - SPAN_MIN_S), to];
 }
 
 /** @param {any} _plot @param {number} _low @param {number | null} high */

@@ -141,7 +141,12 @@ function Problem({ text, problem }) {
 function Glass() {
   return html`
     <svg class="glass" viewBox="0 0 16 16" width="15" height="15" aria-hidden="true">
-      <circle cx="7" cy="7" r="4.5" fill="none" stroke="currentColor" stroke-width="1.5" /><path d="M10.5 10.5 14 14" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" />
+      <circle cx="7" cy="7" r="4.5" fill="none" stroke="currentColor" stroke-width="1.5" /><path
+        d="M10.5 10.5 14 14"
+        stroke="currentColor"
+        stroke-width="1.5"
+        stroke-linecap="round"
+      />
     </svg>
   `;
 }

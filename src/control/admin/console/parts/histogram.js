@@ -27,7 +27,8 @@ export function Histogram({ body, onPick }) {
   return html`
     <figure class="histogram">
       <figcaption>
-        <b>${count(body.matched)}</b> of ${count(body.seen)} remembered ${body.matched === 1 ? "request matches" : "requests match"}${errors ? html`, <span class="bad-text">${count(errors)} failed</span>` : null}
+        <b>${count(body.matched)}</b> of ${count(body.seen)} remembered ${body.matched === 1 ? "request matches" : "requests match"}
+        ${errors ? html`, <span class="bad-text">${count(errors)} failed</span>` : null}
       </figcaption>
       ${shown.length === 0
         ? html`<p class="quiet">Nothing to draw.</p>`
@@ -48,7 +49,10 @@ function Bar({ bucket, most, onPick }) {
   const tall = (/** @type {number} */ value) => ({ height: value === 0 ? "0" : `${Math.max(3, (value / most) * 100)}%` });
   return html`
     <button type="button" class="bucket" aria-label=${said} title=${said} onClick=${() => onPick(bounded(bucket))}>
-      <i class="bucket-all" style=${tall(bucket.count)}><i class="bucket-bad" style=${{ height: `${bucket.count ? (bucket.errors / bucket.count) * 100 : 0}%` }}></i></i>
+      <i class="bucket-all" style=${tall(bucket.count)}><i
+        class="bucket-bad"
+        style=${{ height: `${bucket.count ? (bucket.errors / bucket.count) * 100 : 0}%` }}
+      ></i></i>
     </button>
   `;
 }

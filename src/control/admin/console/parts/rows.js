@@ -118,7 +118,12 @@ export class Rows extends Component {
           </thead>
           <tbody role="rowgroup">
             <${Space} rows=${first} height=${this.rowHeight} />
-            ${rows.slice(first, last).map((/** @type {RequestRow} */ row, /** @type {number} */ index) => html`<${Row} key=${row.id} row=${row} number=${first + index + 2} onOpen=${onOpen} />`)}
+            ${rows.slice(first, last).map((/** @type {RequestRow} */ row, /** @type {number} */ index) => html`<${Row}
+              key=${row.id}
+              row=${row}
+              number=${first + index + 2}
+              onOpen=${onOpen}
+            />`)}
             <${Space} rows=${rows.length - last} height=${this.rowHeight} />
           </tbody>
         </table>
@@ -145,7 +150,13 @@ class Row extends Component {
     const sums = phaseSums(row);
     const href = hashOf("request", {}, row.id);
     return html`
-      <tr role="row" aria-rowindex=${number} class="request" data-bad=${isBad(row) ? "" : undefined} onClick=${(/** @type {MouseEvent} */ event) => openRow(event, row, onOpen)}>
+      <tr
+        role="row"
+        aria-rowindex=${number}
+        class="request"
+        data-bad=${isBad(row) ? "" : undefined}
+        onClick=${(/** @type {MouseEvent} */ event) => openRow(event, row, onOpen)}
+      >
         <td role="cell" class="c-time" title="began ${row.start}">${clock(endedMs(row))}<span class="fraction">${millis(endedMs(row))}</span></td>
         <td role="cell" class="c-status"><${Status} row=${row} /></td>
         <td role="cell" class="c-method">${visible(row.method)}</td>
@@ -166,7 +177,12 @@ function isBad(row) {
   return row.status >= 500 || row.error !== null;
 }
 
-/** A click anywhere in the row opens it, unless text was selected or the link itself was meant. @param {MouseEvent} event @param {RequestRow} row @param {(row: RequestRow) => void} onOpen */
+/**
+ * A click anywhere in the row opens it, unless text was selected or the link itself was meant.
+ * @param {MouseEvent} event
+ * @param {RequestRow} row
+ * @param {(row: RequestRow) => void} onOpen
+ */
 function openRow(event, row, onOpen) {
   onOpen(row);
   const onLink = event.target instanceof Element && event.target.closest("a");

@@ -23,13 +23,31 @@ export function Config({ params }) {
     ${asked.data ? html`<${Figures} config=${asked.data} />` : null}
     <div class="halves">
       <${Explain} params=${params} />
-      <${Panel} title="Last reloads" asked=${asked} isEmpty=${(/** @type {any} */ body) => !body.reloads?.length} empty="None since the start. A changed file, SIGHUP or POST /api/v1/reload brings one.">
-        ${(/** @type {any} */ body) => html`<ol class="reloads">${body.reloads.map((/** @type {any} */ reload, /** @type {number} */ index) => html`<${Reload} key=${reload.at + index} reload=${reload} />`)}</ol>`}
+      <${Panel}
+        title="Last reloads"
+        asked=${asked}
+        isEmpty=${(/** @type {any} */ body) => !body.reloads?.length}
+        empty="None since the start. A changed file, SIGHUP or POST /api/v1/reload brings one."
+      >
+        ${(/** @type {any} */ body) => html`<${Reloads} reloads=${body.reloads} />`}
       <//>
     </div>
-    <${Panel} title="In force" asked=${asked} aside=${asked.data ? html`<span class="quiet">secrets hidden</span> <${Copy} text=${pretty(asked.data.config)} name="Copy the configuration" /> <a href=${apiUrl("config")} target="_blank" rel="noopener">Raw ↗</a>` : null}>
+    <${Panel}
+      title="In force"
+      asked=${asked}
+      aside=${asked.data ? html`<${Tools} config=${asked.data.config} />` : null}
+    >
       ${(/** @type {any} */ body) => html`<${Sections} config=${body.config} />`}
     <//>
+  `;
+}
+
+/** @param {{ config: unknown }} props */
+function Tools({ config }) {
+  return html`
+    <span class="quiet">secrets hidden</span>
+    <${Copy} text=${pretty(config)} name="Copy the configuration" />
+    <a href=${apiUrl("config")} target="_blank" rel="noopener">Raw ↗</a>
   `;
 }
 
@@ -43,13 +61,24 @@ function Figures({ config }) {
       <${Figure} name="Generation" value=${count(config.generation)} note=${parts.join(", ")} />
       <${Figure} name="In force for" value=${span(config.age_seconds)} note="since ${stamp(config.loaded)}" />
       <${Figure} name="Source" value=${visible(config.source)} small title=${visible(config.source)} />
-      <${Figure} name="Last reload" value=${last ? last.result : "none"} tone=${refused ? "bad" : undefined} note=${refused ? "the former one still serves" : last ? stamp(last.at) : "since the start"} />
+      <${Figure}
+        name="Last reload"
+        value=${last ? last.result : "none"}
+        tone=${refused ? "bad" : undefined}
+        note=${refused ? "the former one still serves" : last ? stamp(last.at) : "since the start"}
+      />
     </dl>
   `;
 }
 
+/** @param {{ reloads: any[] }} props */
+function Reloads({ reloads }) {
+  return html`<ol class="reloads">${reloads.map((reload, index) => html`<${Reload} key=${reload.at + index} reload=${reload} />`)}</ol>`;
+}
+
 /** @param {{ reload: any }} props */
 function Reload({ reload }) {
+  const errors = /** @type {string[]} */ (reload.errors ?? []);
   const tone = { applied: "ok", refused: "bad" }[/** @type {string} */ (reload.result)] ?? "";
   return html`
     <li>
@@ -59,7 +88,7 @@ function Reload({ reload }) {
         <span class="quiet">by ${visible(reload.trigger)}, ${ms(reload.duration_ms)}, generation ${count(reload.generation)}</span>
       </div>
       <${Diff} diff=${reload.diff ?? {}} />
-      ${reload.errors?.length ? html`<ul class="errors">${reload.errors.map((/** @type {string} */ error, /** @type {number} */ index) => html`<li key=${index}>${visible(error)}</li>`)}</ul>` : null}
+      ${errors.length ? html`<ul class="errors">${errors.map((error, index) => html`<li key=${index}>${visible(error)}</li>`)}</ul>` : null}
     </li>
   `;
 }
@@ -76,7 +105,13 @@ function Diff({ diff }) {
   const names = /** @type {Record<string, string>} */ ({ "+": "added", "−": "removed", "~": "changed" });
   return html`
     <ul class="diff">
-      ${lines.map(([sign, one, each]) => html`<li key=${sign + one + each} data-sign=${sign}><b aria-label=${names[sign]}>${sign}</b> <span class="quiet">${one}</span> ${visible(each)}</li>`)}
+      ${lines.map(
+        ([sign, one, each]) => html`
+          <li key=${sign + one + each} data-sign=${sign}>
+            <b aria-hidden="true">${sign}</b><span class="unseen">${names[sign]}</span> <span class="quiet">${one}</span> ${visible(each)}
+          </li>
+        `,
+      )}
     </ul>
   `;
 }
@@ -100,13 +135,38 @@ function Explain({ params }) {
   return html`
     <${Panel} title="Which route would it take?">
       <form ref=${fields} class="fields explain" onSubmit=${submit}>
-        <label class="field"><span>Method</span><input name="method" list="methods" defaultValue=${method} autocomplete="off" spellcheck="false" required /></label>
+        <label class="field"><span>Method</span><input
+          name="method"
+          list="methods"
+          defaultValue=${method}
+          autocomplete="off"
+          spellcheck="false"
+          required
+        /></label>
         <datalist id="methods">${METHODS.map((each) => html`<option key=${each} value=${each}></option>`)}</datalist>
-        <label class="field wide"><span>URL</span><input name="url" defaultValue=${url} placeholder="http://api.example.com/api/users/42" autocomplete="off" spellcheck="false" required /></label>
-        <label class="field full"><span>Headers, one a line</span><textarea name="headers" rows="2" placeholder="x-canary: 1" spellcheck="false" defaultValue=${headers.join("\n")}></textarea></label>
+        <label class="field wide"><span>URL</span><input
+          name="url"
+          defaultValue=${url}
+          placeholder="http://api.example.com/api/users/42"
+          autocomplete="off"
+          spellcheck="false"
+          required
+        /></label>
+        <label class="field full"><span>Headers, one a line</span><textarea
+          name="headers"
+          rows="2"
+          placeholder="x-canary: 1"
+          spellcheck="false"
+          defaultValue=${headers.join("\n")}
+        ></textarea></label>
         <button type="submit" class="primary">Explain</button>
       </form>
-      ${url ? html`<${Answer} key=${round} method=${method} url=${url} headers=${headers} />` : html`<${Empty}>Type a request: the answer comes from the very table that serves. Nothing is sent.<//>`}
+      ${url ? html`<${Answer}
+        key=${round}
+        method=${method}
+        url=${url}
+        headers=${headers}
+      />` : html`<${Empty}>Type a request: the answer comes from the very table that serves. Nothing is sent.<//>`}
     <//>
   `;
 }

@@ -63,15 +63,29 @@ function Controls({ place, chosen, draw }) {
         <${Field} name="seconds" label="Seconds" type="number" min="1" max="600" defaultValue=${chosen.seconds || (chosen.from ? "" : SECONDS_DEFAULT)} />
         <${Field} name="ago" label="Began, seconds ago" type="number" min="0" max="900" defaultValue=${chosen.ago} placeholder="from now on" />
         <${Choose} name="route" label="Route" value=${chosen.route} options=${names} none="all" />
-        <${Field} name="trace_id" label="Trace id" defaultValue=${chosen.trace_id} placeholder="any" pattern="[0-9a-fA-F]{32}" title="32 hexadecimal digits" wide />
+        <${Field}
+          name="trace_id"
+          label="Trace id"
+          defaultValue=${chosen.trace_id}
+          placeholder="any"
+          pattern="[0-9a-fA-F]{32}"
+          title="32 hexadecimal digits"
+          wide
+        />
         <${Choose} name="by" label="Split by" value=${chosen.by} options=${SPLITS} none="nothing" />
         <${Field} name="diff_ago" label="Diff: seconds ago" type="number" min="1" max="900" defaultValue=${kind === "ago" ? rest : ""} placeholder="no" />
         <${Choose} name="diff_route" label="Diff: with route" value=${kind === "route" ? rest : ""} options=${names} none="no" />
         <button type="submit" class="primary">Draw</button>
       </form>
-      ${chosen.from ? html`<p class="panel-note quiet">The window of one request: Unix milliseconds ${visible(chosen.from)} to ${visible(chosen.until)}. Seconds given above replace it.</p>` : null}
+      ${chosen.from ? html`<${WindowNote} chosen=${chosen} />` : null}
     <//>
   `;
+}
+
+/** @param {{ chosen: Choice }} props */
+function WindowNote({ chosen }) {
+  const said = `The window of one request: Unix milliseconds ${visible(chosen.from)} to ${visible(chosen.until)}.`;
+  return html`<p class="panel-note quiet">${said} Seconds given above replace it.</p>`;
 }
 
 /** @param {FormData} form @param {Choice} old @returns {Choice} */

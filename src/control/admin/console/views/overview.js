@@ -169,12 +169,23 @@ function HistoryPanel({ params, overview }) {
       </select>
     </label>
     <div class="segments" role="group" aria-label="Length of time">
-      ${SPANS.map(([seconds, label]) => html`<button key=${seconds} type="button" aria-pressed=${String(seconds === wanted)} onClick=${() => set({ span: seconds })}>${label}</button>`)}
+      ${SPANS.map(([seconds, label]) => html`<button
+        key=${seconds}
+        type="button"
+        aria-pressed=${String(seconds === wanted)}
+        onClick=${() => set({ span: seconds })}
+      >${label}</button>`)}
     </div>
   `;
   return html`
-    <${Panel} title="History" aside=${aside} asked=${asked} isEmpty=${(/** @type {any} */ body) => !body.steps?.length} empty="Nothing is remembered yet: the history begins with the first requests.">
-      ${(/** @type {any} */ body) => html`<${Charts} steps=${wanted > FINE_SPAN_S ? coarse(body.steps) : body.steps} changes=${overview?.changes ?? []} />`}
+    <${Panel}
+      title="History"
+      aside=${aside}
+      asked=${asked}
+      isEmpty=${(/** @type {any} */ body) => !body.steps?.length}
+      empty="Nothing is remembered yet: the history begins with the first requests."
+    >
+      ${(/** @type {any} */ body) => html`<${Charts} steps=${isLong(body.steps) ? coarse(body.steps) : body.steps} changes=${overview?.changes ?? []} />`}
     <//>
   `;
 }
@@ -192,6 +203,11 @@ function Charts({ steps, changes }) {
     </div>
     ${marks.length ? html`<p class="quiet chart-note"><i class="dash"></i>A dashed line is where something listed above began.</p>` : null}
   `;
+}
+
+/** Whether it reaches back further than the fine steps do. @param {import("../api.js").Step[]} steps */
+function isLong(steps) {
+  return (steps.at(-1)?.t ?? 0) - (steps[0]?.t ?? 0) > FINE_SPAN_S * 1000 * 1.5;
 }
 
 /**
@@ -224,7 +240,8 @@ function joined(group) {
     const weight = known.reduce((all, step) => all + step.count, 0);
     return weight ? known.reduce((all, step) => all + (step[name] ?? 0) * step.count, 0) / weight : null;
   };
-  return { t: group[0].t, step_s: spanOf(group), count: sum("count"), errors: sum("errors"), p50: mean("p50"), p90: mean("p90"), p99: mean("p99"), self_p99: mean("self_p99") };
+  const quantiles = { p50: mean("p50"), p90: mean("p90"), p99: mean("p99"), self_p99: mean("self_p99") };
+  return { t: group[0].t, step_s: spanOf(group), count: sum("count"), errors: sum("errors"), ...quantiles };
 }
 
 /** @param {import("../api.js").Step[]} steps */
@@ -268,7 +285,12 @@ const COLUMNS = [
 /** @param {RouteStats} row */
 function routeCell(row) {
   if (row.route === FOLDED) return html`<span title="Routes beyond the limit, together">${row.route}</span>`;
-  return html`<a data-row=${row.route} class="cut" title=${visible(row.route)} href=${hashOf("requests", { q: term("route", row.route) })}>${visible(row.route) || "(no route)"}</a>`;
+  return html`<a
+    data-row=${row.route}
+    class="cut"
+    title=${visible(row.route)}
+    href=${hashOf("requests", { q: term("route", row.route) })}
+  >${visible(row.route) || "(no route)"}</a>`;
 }
 
 /** @param {{ overview: OverviewBody }} props */
@@ -312,7 +334,12 @@ function JudgedRow({ row }) {
     <li>
       <span class="num quiet">${clock(row.began_ms)}</span>
       <span class="num judged-ms">${ms(row.duration_ms)}</span>
-      <a data-row=${row.id} href=${hashOf("request", {}, row.id)} class="cut" title=${visible(row.verdict?.text)}>${visible(row.verdict?.text || words(row.verdict?.code ?? ""))}</a>
+      <a
+        data-row=${row.id}
+        href=${hashOf("request", {}, row.id)}
+        class="cut"
+        title=${visible(row.verdict?.text)}
+      >${visible(row.verdict?.text || words(row.verdict?.code ?? ""))}</a>
       <${Cut} class="quiet judged-path" text=${`${row.method} ${row.path}`} />
     </li>
   `;

@@ -126,7 +126,12 @@ function Attempts({ row }) {
               ${PHASES.map((phase) => html`<th key=${phase} scope="col" class="num">${phase}</th>`)}
             </tr>
           </thead>
-          <tbody>${attempts.map((attempt, index) => html`<${AttemptRow} key=${attempt.span_id} attempt=${attempt} number=${index + 1} upstream=${row.upstream} />`)}</tbody>
+          <tbody>${attempts.map((attempt, index) => html`<${AttemptRow}
+            key=${attempt.span_id}
+            attempt=${attempt}
+            number=${index + 1}
+            upstream=${row.upstream}
+          />`)}</tbody>
         </table>
       </div>
     <//>
@@ -140,7 +145,10 @@ function AttemptRow({ attempt, number, upstream }) {
   return html`
     <tr>
       <td>${number}</td>
-      <th scope="row"><a class="cut" href=${hashOf("requests", { q: attempt.endpoint ? term("endpoint", attempt.endpoint) : "" })}>${visible(attempt.endpoint ?? "none")}</a> <span class="quiet">${visible(upstream ?? "")}</span></th>
+      <th scope="row"><a
+        class="cut"
+        href=${hashOf("requests", { q: attempt.endpoint ? term("endpoint", attempt.endpoint) : "" })}
+      >${visible(attempt.endpoint ?? "none")}</a> <span class="quiet">${visible(upstream ?? "")}</span></th>
       <td><span data-tone=${bad ? "bad" : ""}>${visible(result) || "–"}</span></td>
       <td class="quiet">${attempt.reused ? "reused" : "new"}</td>
       ${PHASES.map((phase) => html`<td key=${phase} class="num">${attempt.phases_ms?.[phase] ? ms(attempt.phases_ms[phase]) : html`<span class="quiet">–</span>`}</td>`)}

@@ -17,6 +17,9 @@ import { getJson } from "../api.js";
 import { openLive } from "../live.js";
 import { go, hashOf, replace } from "../router.js";
 
+const SKIPPED = "More match than can be listed as they happen. A narrower filter shows all.";
+const NO_MATCH = "No remembered request matches. New ones that match show up here.";
+const NO_REQUEST = "No request yet. Send one through the gateway and it shows up here.";
 const PAGE_ROWS = 100;
 const HISTOGRAM_EVERY_MS = 3_000;
 /** Offered below the field. @type {[string, string][]} */
@@ -44,7 +47,14 @@ export function Requests({ params }) {
       <${Filter} value=${q} onApply=${apply} vocabulary=${useVocabulary()} problem=${problem} />
       <div class="quick" role="group" aria-label="Frequent filters">
         ${QUICK.map(([added, label]) => html`
-          <button key=${added} type="button" class="pill" aria-pressed=${String(terms(q).includes(added))} title=${added} onClick=${() => apply(toggleTerm(q, added))}>${label}</button>
+          <button
+            key=${added}
+            type="button"
+            class="pill"
+            aria-pressed=${String(terms(q).includes(added))}
+            title=${added}
+            onClick=${() => apply(toggleTerm(q, added))}
+          >${label}</button>
         `)}
       </div>
       ${problem ? null : html`<${Spread} q=${q} paused=${live.paused} apply=${apply} />`}
@@ -182,6 +192,7 @@ async function fillTail(tail, q, signal, redraw) {
 function TailBar({ live, toTop }) {
   const { tail, why, paused } = live;
   const reason = paused ? "Paused" : why.includes("scroll") ? "Held while you read" : why.includes("focus") ? "Held while a row has the focus" : "Held under the pointer";
+  const fresh = tail.waiting ? html`<span>, <b>${count(tail.waiting)}</b> new</span>` : "";
   const onward = () => {
     live.resume();
     toTop();
@@ -189,12 +200,10 @@ function TailBar({ live, toTop }) {
   return html`
     <div class="tail-bar">
       <button type="button" class="small" aria-pressed=${String(paused)} onClick=${live.togglePause} title="p">${paused ? "Resume" : "Pause"}</button>
-      <span class="tail-state quiet">
-        ${tail.isHeld ? html`${reason}${tail.waiting ? html`<span>, <b>${count(tail.waiting)}</b> new</span>` : ""}` : html`Newest first${tail.isFull ? `, the last ${ROWS_MAX}` : ""}`}
-      </span>
+      <span class="tail-state quiet">${tail.isHeld ? html`${reason}${fresh}` : `Newest first${tail.isFull ? `, the last ${ROWS_MAX}` : ""}`}</span>
       ${tail.isHeld && tail.waiting > 0 ? html`<button type="button" class="pill primary" onClick=${onward}>Show ${count(tail.waiting)} new</button>` : null}
       <span class="spacer"></span>
-      ${tail.skipped ? html`<span class="quiet" title="More match than can be listed as they happen. A narrower filter shows all.">${count(tail.skipped)} not listed</span>` : null}
+      ${tail.skipped ? html`<span class="quiet" title=${SKIPPED}>${count(tail.skipped)} not listed</span>` : null}
       ${tail.lost ? html`<span class="warn-text" title="This page was too slow to take them.">${plural(tail.lost, "event")} lost</span>` : null}
       <${Legend} />
       <button type="button" class="small" onClick=${() => (tail.clear(), live.redraw())}>Empty the list</button>
@@ -208,10 +217,18 @@ function List({ live, tail, list }) {
   if (tail.rows.length === 0 && live.failure) return html`<${Failure} error=${live.failure} />`;
   if (tail.rows.length === 0 && live.loading) return html`<${Waiting} />`;
   if (tail.rows.length === 0) {
-    return html`<${Empty}>${live.q ? "No remembered request matches. New ones that match show up here." : "No request yet. Send one through the gateway and it shows up here."}<//>`;
+    return html`<${Empty}>${live.q ? NO_MATCH : NO_REQUEST}<//>`;
   }
   return html`
-    <${Rows} key=${live.q} ref=${(/** @type {any} */ rows) => (list.current = rows)} rows=${tail.rows} opened=${tail.opened} onOpen=${(/** @type {any} */ row) => (tail.opened = row.id)} onHold=${live.hold} foot=${html`<${Foot} tail=${tail} live=${live} />`} />
+    <${Rows}
+      key=${live.q}
+      ref=${(/** @type {any} */ rows) => (list.current = rows)}
+      rows=${tail.rows}
+      opened=${tail.opened}
+      onOpen=${(/** @type {any} */ row) => (tail.opened = row.id)}
+      onHold=${live.hold}
+      foot=${html`<${Foot} tail=${tail} live=${live} />`}
+    />
   `;
 }
 
@@ -241,6 +258,9 @@ function Spread({ q, paused, apply }) {
   useEffect(() => {
     if (isThere) announce(`${count(asked.data.matched)} of ${count(asked.data.seen)} requests match`);
   }, [q, isThere]);
-  if (asked.data === null) return html`<div class="histogram-space quiet">${asked.error && asked.error.code !== "bad_query" ? `No histogram: ${asked.error.message}.` : ""}</div>`;
+  if (asked.data === null) {
+    const isTold = asked.error && asked.error.code !== "bad_query";
+    return html`<div class="histogram-space quiet">${isTold ? `No histogram: ${asked.error.message}.` : ""}</div>`;
+  }
   return html`<${Histogram} body=${asked.data} onPick=${(/** @type {string[]} */ picked) => apply(replaceTerms(q, "duration", picked))} />`;
 }

@@ -48,7 +48,12 @@ function Accounts({ signals, exporters }) {
   useEffect(() => {
     if (wrong) announce(`${plural(wrong, "account")} of telemetry does not add up`);
   }, [wrong]);
-  return html`<div class="accounts">${Object.entries(signals).map(([name, balance]) => html`<${Account} key=${name} name=${name} balance=${balance} exporter=${exporters.find((each) => each.signal === name)} />`)}</div>`;
+  return html`<div class="accounts">${Object.entries(signals).map(([name, balance]) => html`<${Account}
+    key=${name}
+    name=${name}
+    balance=${balance}
+    exporter=${exporters.find((each) => each.signal === name)}
+  />`)}</div>`;
 }
 
 /** @param {{ name: string, balance: Balance, exporter: any }} props */
@@ -76,9 +81,17 @@ function Account({ name, balance, exporter }) {
         <span class="sum" data-tone=${missing === 0 ? "ok" : "bad"}>${missing === 0 ? "✓ adds up" : `off by ${count(missing)}`}</span>
       </p>
       <${Shares} balance=${balance} parts=${parts} />
-      ${dropped > 0 ? html`<p class="reasons">Dropped: ${Object.entries(balance.dropped).map(([reason, value]) => html`<span key=${reason} class="chip">${words(reason)} <b class="num">${count(value)}</b></span>`)}</p>` : null}
+      ${dropped > 0 ? html`<${Reasons} dropped=${balance.dropped} />` : null}
     </article>
   `;
+}
+
+/** @param {{ dropped: Record<string, number> }} props */
+function Reasons({ dropped }) {
+  const chips = Object.entries(dropped).map(
+    ([reason, value]) => html`<span key=${reason} class="chip">${words(reason)} <b class="num">${count(value)}</b></span>`,
+  );
+  return html`<p class="reasons">Dropped: ${chips}</p>`;
 }
 
 /** @param {{ balance: Balance, parts: [string, number, string, string][] }} props */
@@ -87,7 +100,11 @@ function Shares({ balance, parts }) {
   const said = parts.map(([, value, label]) => `${label} ${share(value / balance.produced)}`).join(", ");
   return html`
     <div class="shares" role="img" aria-label=${said} title=${said}>
-      ${parts.filter(([, value]) => value > 0).map(([, value, label, tone]) => html`<i key=${label} data-tone=${tone} style=${{ flexGrow: value / balance.produced }}></i>`)}
+      ${parts.filter(([, value]) => value > 0).map(([, value, label, tone]) => html`<i
+        key=${label}
+        data-tone=${tone}
+        style=${{ flexGrow: value / balance.produced }}
+      ></i>`)}
     </div>
   `;
 }
@@ -109,7 +126,12 @@ function Exporters({ exporters }) {
     { name: "Queued", number: true, value: (row) => row.queued, show: (row) => count(row.queued) },
     { name: "Last error", value: (row) => row.last_error ?? "", show: (row) => html`<span class="wrap-any">${visible(row.last_error ?? "none")}</span>`, class: "grow wrap" },
   ];
-  return html`<${Panel} title="Exporters"><${Table} caption="Exporters" columns=${columns} rows=${exporters} keyOf=${(/** @type {any} */ row) => row.signal} /><//>`;
+  return html`<${Panel} title="Exporters"><${Table}
+    caption="Exporters"
+    columns=${columns}
+    rows=${exporters}
+    keyOf=${(/** @type {any} */ row) => row.signal}
+  /><//>`;
 }
 
 /** @param {{ series: any, live: any }} props */
@@ -128,11 +150,22 @@ function Series({ series, live }) {
         <dl class="figures inner">
           <${Figure} name="Used" value=${count(series.used)} note="of ${count(series.max)}" tone=${used > 0.95 ? "bad" : used > 0.8 ? "warn" : undefined} />
           <${Figure} name="Folded" value=${count(series.folded)} note="observations in _other" tone=${series.folded > 0 ? "warn" : undefined} />
-          ${live ? html`<${Figure} name="Watching live" value=${count(live.subscribers)} note=${live.lost ? `${count(live.lost)} events lost` : "nothing lost"} tone=${live.lost ? "warn" : undefined} />` : null}
+          ${live ? html`<${Figure}
+            name="Watching live"
+            value=${count(live.subscribers)}
+            note=${live.lost ? `${count(live.lost)} events lost` : "nothing lost"}
+            tone=${live.lost ? "warn" : undefined}
+          />` : null}
         </dl>
         <label class="meter"><span class="unseen">Share of the series budget in use</span><meter min="0" max="1" high="0.8" optimum="0" value=${used}>${share(used)}</meter></label>
       </div>
-      ${series.worst?.length ? html`<${Table} caption="Routes with the most series" columns=${columns} rows=${series.worst} keyOf=${(/** @type {any} */ row) => row.route} sort=${["Series", -1]} />` : html`<${Empty}>No route stands out.<//>`}
+      ${series.worst?.length ? html`<${Table}
+        caption="Routes with the most series"
+        columns=${columns}
+        rows=${series.worst}
+        keyOf=${(/** @type {any} */ row) => row.route}
+        sort=${["Series", -1]}
+      />` : html`<${Empty}>No route stands out.<//>`}
     <//>
   `;
 }

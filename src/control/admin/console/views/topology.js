@@ -32,7 +32,12 @@ export function Topology({ params }) {
   useKeys(ROW_KEYS);
   const aside = html`
     <div class="segments" role="group" aria-label="Length of time">
-      ${WINDOWS.map(([each, label]) => html`<button key=${each} type="button" aria-pressed=${String(each === seconds)} onClick=${() => replace(hashOf("topology", { window: each }))}>${label}</button>`)}
+      ${WINDOWS.map(([each, label]) => html`<button
+        key=${each}
+        type="button"
+        aria-pressed=${String(each === seconds)}
+        onClick=${() => replace(hashOf("topology", { window: each }))}
+      >${label}</button>`)}
     </div>
   `;
   const isEmpty = (/** @type {any} */ body) => !body.edges?.length;
@@ -153,13 +158,16 @@ function Edges({ nodes, edges }) {
   const rest = busiest.length - shown.length;
   const names = new Map(nodes.map((node) => [node.id, node]));
   const nameOf = (/** @type {string} */ id) => visible(names.get(id)?.name ?? id) || "(none)";
-  const kindOf = (/** @type {string} */ id) => names.get(id)?.kind ?? "";
+  const kindOf = (/** @type {string} */ id) => html`<span class="quiet">${names.get(id)?.kind ?? ""}</span>`;
+  const from = (/** @type {any} */ edge) => html`${kindOf(edge.from)} ${nameOf(edge.from)}`;
+  const to = (/** @type {any} */ edge) => html`${kindOf(edge.to)} <a data-row=${edge.from + edge.to} href=${edgeHref(edge)}>${nameOf(edge.to)}</a>`;
+  const failed = (/** @type {any} */ edge) => html`<span data-tone=${tone(edge.errors)}>${share(edge.errors)}</span>`;
   /** @type {import("../parts/table.js").Column[]} */
   const columns = [
-    { name: "From", value: (edge) => nameOf(edge.from), show: (edge) => html`<span class="quiet">${kindOf(edge.from)}</span> ${nameOf(edge.from)}` },
-    { name: "To", value: (edge) => nameOf(edge.to), show: (edge) => html`<span class="quiet">${kindOf(edge.to)}</span> <a data-row=${edge.from + edge.to} href=${edgeHref(edge)}>${nameOf(edge.to)}</a>` },
+    { name: "From", value: (edge) => nameOf(edge.from), show: from },
+    { name: "To", value: (edge) => nameOf(edge.to), show: to },
     { name: "Requests", number: true, value: (edge) => edge.rate, show: (edge) => rate(edge.rate) },
-    { name: "Failed", number: true, value: (edge) => edge.errors, show: (edge) => html`<span data-tone=${tone(edge.errors)}>${share(edge.errors)}</span>` },
+    { name: "Failed", number: true, value: (edge) => edge.errors, show: failed },
     { name: "p50", number: true, value: (edge) => edge.p50, show: (edge) => ms(edge.p50) },
     { name: "p99", number: true, value: (edge) => edge.p99, show: (edge) => ms(edge.p99) },
     { name: "Count", number: true, value: (edge) => edge.count, show: (edge) => count(edge.count) },
