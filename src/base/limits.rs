@@ -101,3 +101,5 @@ pub(crate) const SLOW_POLL: Duration = Duration::from_millis(10);
 pub(crate) const TIMELINE_EVENTS_MAX: usize = 400_000;
 /// Polls that wait in a worker's ring for the timeline.
 pub(crate) const TIMELINE_RING_LEN_MAX: usize = 16_384;
+/// Bytes of a profile that is read, as it is stored or sent, and once more when it is unpacked.
+pub(crate) const PROFILE_BYTES_MAX: usize = 256 * 1024 * 1024;

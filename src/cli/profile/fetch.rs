@@ -3,15 +3,15 @@
 //! In: the arguments. Out: the bytes of its answer, bounded, or what went wrong in the gateway's own words. Which options a kind of profile
 //! knows is decided here. Not here: what the bytes mean.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::Url;
 
 use super::super::complain;
 use super::super::health::block_on;
-use super::source::PROFILE_BYTES_MAX;
 use super::{Kind, ProfileArguments};
+use crate::base::limits::PROFILE_BYTES_MAX;
+use crate::base::text::with_causes;
 
 /// Seconds of a profile that takes time, unless told.
 const SECONDS: u32 = 10;
@@ -115,15 +115,4 @@ fn announcement(arguments: &ProfileArguments, seconds: Option<u32>) -> String {
         (Some(seconds), None) => format!("taking {a} {kind} profile for {seconds} s from {admin}"),
         (None, _) => format!("taking {a} {kind} profile from {admin}"),
     }
-}
-
-/// An error with all that it was caused by, which is where the reason stands.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

@@ -8,11 +8,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Trouble;
+use crate::base::limits::PROFILE_BYTES_MAX;
 use crate::telemetry::export::profile::pprof;
 use crate::telemetry::profile::Profile;
 
-/// Bytes of a profile that is read, as it is stored or sent.
-pub(super) const PROFILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What gzip begins with (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 

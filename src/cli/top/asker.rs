@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use super::answer::{Answer, Plain, Requests};
+use crate::base::text::with_causes;
 
 /// How often a running screen asks.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ struct RefusalBody {
 
 impl Asker {
     pub(super) fn new(admin: &str) -> Result<Self, String> {
-        let client = Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| with_causes(&error))?;
+        let client = Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| reason(&error))?;
         Ok(Asker { client, admin: admin.to_owned() })
     }
 
@@ -123,7 +124,7 @@ impl Asker {
     }
 
     async fn get(&self, url: &Url) -> Result<(StatusCode, Vec<u8>), String> {
-        let trouble = |error: reqwest::Error| format!("{url}: {}", with_causes(&error.without_url()));
+        let trouble = |error: reqwest::Error| format!("{url}: {}", reason(&error.without_url()));
         let mut response = self.client.get(url.clone()).send().await.map_err(trouble)?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(trouble)? {
@@ -150,13 +151,6 @@ fn refusal(body: &[u8]) -> Refusal {
     Refusal { message, at: body.at }
 }
 
-/// An error with all that it was caused by, which is where the reason stands.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    Plain::of(&text).to_string()
+fn reason(error: &dyn Error) -> String {
+    Plain::of(&with_causes(error)).to_string()
 }

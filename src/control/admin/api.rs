@@ -94,7 +94,7 @@ pub(super) struct RequestsQuery {
 }
 
 pub(super) async fn requests(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    let filter = match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
+    let filter = match read(query).and_then(filter_of) {
         Ok(filter) => filter,
         Err(message) => return bad_query(&message),
     };
@@ -108,7 +108,7 @@ pub(super) async fn openapi() -> Response {
 
 /// How long the requests took that a query finds.
 pub(super) async fn histogram(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
+    match read(query).and_then(filter_of) {
         Ok(filter) => looked_up(admin.telemetry.durations(filter).await),
         Err(message) => bad_query(&message),
     }
@@ -147,11 +147,7 @@ fn seconds(name: &str, text: Option<&str>, default: u32) -> Result<u32, String> 
 
 /// Rates, errors and times by route, and what changed.
 pub(super) async fn overview(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(rejection) => return bad_query(&rejection.body_text()),
-    };
-    match seconds("window", query.window.as_deref(), 60) {
+    match read(query).and_then(|query| seconds("window", query.window.as_deref(), 60)) {
         Ok(window) => looked_up(admin.telemetry.overview(window).await),
         Err(message) => bad_query(&message),
     }
@@ -159,26 +155,23 @@ pub(super) async fn overview(State(admin): State<Admin>, query: Asked<WindowQuer
 
 /// The same over time.
 pub(super) async fn history(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(rejection) => return bad_query(&rejection.body_text()),
-    };
-    match seconds("span", query.span.as_deref(), 3600) {
-        Ok(span) => looked_up(admin.telemetry.over_time(query.route, span).await),
+    match read(query).and_then(|query| Ok((seconds("span", query.span.as_deref(), 3600)?, query.route))) {
+        Ok((span, route)) => looked_up(admin.telemetry.over_time(route, span).await),
         Err(message) => bad_query(&message),
     }
 }
 
 /// Clients, routes, upstreams and endpoints, and what goes between them.
 pub(super) async fn topology(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(rejection) => return bad_query(&rejection.body_text()),
-    };
-    match seconds("window", query.window.as_deref(), 300) {
+    match read(query).and_then(|query| seconds("window", query.window.as_deref(), 300)) {
         Ok(window) => looked_up(admin.telemetry.topology(window).await),
         Err(message) => bad_query(&message),
     }
+}
+
+/// The query, or what is wrong with it.
+pub(super) fn read<Q>(query: Asked<Q>) -> Result<Q, String> {
+    query.map(|Query(query)| query).map_err(|rejection| rejection.body_text())
 }
 
 pub(super) fn bad_query(message: &str) -> Response {

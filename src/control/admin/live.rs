@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Admin;
-use super::api::{Asked, RequestsQuery, bad_query, filter_of};
+use super::api::{Asked, RequestsQuery, bad_query, filter_of, read};
 use crate::telemetry::process::recent::{Filter, Tail};
 
 /// Subscribers at once.
@@ -72,7 +72,7 @@ impl Stream for Events {
 }
 
 pub(super) async fn live(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    let filter = match query.map_err(|rejection| rejection.body_text()).and_then(|Query(query)| filter_of(query)) {
+    let filter = match read(query).and_then(filter_of) {
         Ok(filter) => Filter { limit: ROWS_MAX, ..filter },
         Err(message) => return bad_query(&message),
     };

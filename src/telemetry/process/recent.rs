@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::lookup::Names;
 use super::query::{Query, Seen};
 use super::verdict::{Spread, Typical, Verdict, Verdicts};
-use super::whole::{Judgement, RequestId, Told, row, whole};
+use super::whole::{Judgement, RequestId, Told, millis, row, whole};
 use crate::base::clock::Tick;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
@@ -238,7 +238,7 @@ fn typical_json(typical: &Typical, route: &str) -> Value {
     let phases = |quantile: fn(&Spread) -> u64| -> serde_json::Map<String, Value> {
         Phase::ALL
             .iter()
-            .map(|phase| (PHASE_LABELS[*phase as usize].to_owned(), millis(quantile(&typical.phases[*phase as usize]))))
+            .map(|phase| (PHASE_LABELS[*phase as usize].to_owned(), json!(millis(quantile(&typical.phases[*phase as usize])))))
             .collect()
     };
     json!({
@@ -250,10 +250,6 @@ fn typical_json(typical: &Typical, route: &str) -> Value {
         "phases_p50_ms": phases(|spread| spread.p50_ns),
         "phases_p90_ms": phases(|spread| spread.p90_ns),
     })
-}
-
-fn millis(nanos: u64) -> Value {
-    json!(((nanos + 500) / 1000) as f64 / 1e3)
 }
 
 #[cfg(test)]

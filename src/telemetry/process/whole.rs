@@ -63,7 +63,7 @@ fn log(entry: Entry<'_>) -> Value {
 }
 
 /// Milliseconds with microsecond precision.
-fn millis(nanos: u64) -> f64 {
+pub(super) fn millis(nanos: u64) -> f64 {
     ((nanos + 500) / 1000) as f64 / 1e3
 }
 

@@ -16,6 +16,7 @@ use super::super::ledger::{Drop, Ledger, Signal};
 use super::message::ExportBody;
 use super::{Protocol, Target};
 use crate::base::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_QUEUE_BYTES_MAX, OTLP_TRIES_MAX};
+use crate::base::text::with_causes;
 
 /// Requests in the queue; their bytes are bounded by [`OTLP_QUEUE_BYTES_MAX`].
 const QUEUE_LEN_MAX: usize = 1024;
@@ -153,7 +154,7 @@ impl Sender {
         match request.send().await {
             Ok(response) if self.target.protocol == Protocol::Grpc => grpc_fate(response).await,
             Ok(response) => http_fate(response).await,
-            Err(error) => Fate::Failed(describe(&error), None),
+            Err(error) => Fate::Failed(with_causes(&error), None),
         }
     }
 }
@@ -176,7 +177,7 @@ async fn grpc_fate(response: reqwest::Response) -> Fate {
     let in_head = grpc_status(response.headers());
     let collected = match Limited::new(response.into_body(), OTLP_ANSWER_BYTES_MAX).collect().await {
         Ok(collected) => collected,
-        Err(error) => return Fate::Failed(describe(&*error), None),
+        Err(error) => return Fate::Failed(with_causes(&*error), None),
     };
     let status = in_head.or_else(|| collected.trailers().and_then(grpc_status));
     let message = collected.to_bytes();
@@ -222,15 +223,4 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     // Writing to a Vec does not fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default()
-}
-
-/// An error with its causes; reqwest's own text hides them.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

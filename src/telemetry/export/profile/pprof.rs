@@ -15,10 +15,9 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 
 use super::fold::base_name;
+use crate::base::limits::PROFILE_BYTES_MAX;
 use crate::telemetry::profile::{Label, Line, Location, Mapping, Profile, Sample, ValueType};
 
-/// Bytes of a profile that is read, decompressed.
-const PROFILE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The first bytes of a gzip member (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
