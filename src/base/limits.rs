@@ -38,7 +38,15 @@ pub(crate) const SPARE_RECORDS_MAX: usize = 256;
 /// Attempts of one exchange that its record can hold; also the most that a retry policy may ask for.
 pub(crate) const ATTEMPTS_MAX: usize = 4;
 /// Bytes of text in one record, over all its strings.
-pub(crate) const RECORD_TEXT_BYTES: usize = 448;
+pub(crate) const RECORD_TEXT_BYTES: usize = 704;
+/// Names of request headers that a configuration may ask to be captured.
+pub(crate) const CAPTURED_NAMES_MAX: usize = 8;
+/// Values of captured headers in one record, and what is remembered of one and of all together, in bytes.
+pub(crate) const CAPTURED_VALUES_MAX: usize = 16;
+pub(crate) const CAPTURED_VALUE_BYTES_MAX: usize = 120;
+pub(crate) const CAPTURED_BYTES_MAX: usize = 256;
+/// Names of captured headers over the life of the process; more of them share one.
+pub(crate) const HEADER_LEGENDS_MAX: usize = 255;
 /// Records in one worker's ring: small enough to stay in the cache. At 100,000 requests/s this is 20 ms, four drains.
 pub(crate) const RING_RECORDS_MAX: usize = 2048;
 /// Records in its ring for those that are long or were retried.

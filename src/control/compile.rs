@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::HeaderName;
+
+use super::config::decode::{Placed, is_secret};
 use super::config::environment::{self, BadVariable, Lookup};
 use super::config::problem::{Mark, Problems, nearest};
 use super::config::schema::{self, Config};
 use super::config::telemetry::LogFormat;
 use super::config::values::LogPlace;
 use super::profiling::ProfileSettings;
-use crate::base::limits::ROUTES_MAX;
+use crate::base::limits::{CAPTURED_NAMES_MAX, ROUTES_MAX};
+use crate::proxy::capture::{Capture, Wanted};
 use crate::proxy::snapshot::{Sampling, Snapshot, Upstream};
 use crate::proxy::upstream::endpoint::{Endpoint, Limits, Waiting};
 use crate::proxy::upstream::head::HostPolicy;
@@ -95,6 +99,7 @@ pub(crate) fn compile(config: &Config, context: &Context<'_>) -> Result<Compiled
         config.upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name.value.as_str(), index)).collect();
     let routes = routes::compile(&config.routes, &names, context.legends, &mut problems);
     let telemetry = telemetry(config, context, &mut problems);
+    let capture = capture(&config.telemetry.capture_headers, context.legends, &mut problems);
     let (Some(routes), Some(telemetry)) = (routes, telemetry) else { return Err(problems) };
     if !problems.is_empty() {
         return Err(problems);
@@ -113,6 +118,7 @@ pub(crate) fn compile(config: &Config, context: &Context<'_>) -> Result<Compiled
             upstreams,
             listeners,
             sampling: Sampling::new(config.telemetry.traces.sample.0),
+            capture,
         },
         telemetry,
         workers,
@@ -189,7 +195,7 @@ fn compile_upstream(upstream: &schema::Upstream, context: &Context<'_>, workers:
     Upstream { label: labels::number(name), endpoints, weights, host: host_policy(&upstream.host, problems) }
 }
 
-fn host_policy(host: &super::config::decode::Placed<String>, problems: &mut Problems) -> HostPolicy {
+fn host_policy(host: &Placed<String>, problems: &mut Problems) -> HostPolicy {
     match host.value.as_str() {
         "preserve" => HostPolicy::Preserve,
         "endpoint" => HostPolicy::Endpoint,
@@ -272,6 +278,25 @@ fn telemetry(config: &Config, context: &Context<'_>, problems: &mut Problems) ->
         }),
         series_max: telemetry.metrics.series_max.0 as usize,
     })
+}
+
+/// The request headers that records remember.
+fn capture(names: &[Placed<String>], legends: &Legends, problems: &mut Problems) -> Capture {
+    let named = || names.iter().filter_map(|name| Some((HeaderName::from_bytes(name.value.as_bytes()).ok()?, name.mark)));
+    if let Some(beyond) = names.get(CAPTURED_NAMES_MAX) {
+        problems.add(beyond.mark, format!("found {} headers to capture, expected at most {CAPTURED_NAMES_MAX}", names.len()));
+        return Capture::default();
+    }
+    for name in names.iter().filter(|name| HeaderName::from_bytes(name.value.as_bytes()).is_err()) {
+        problems.add(name.mark, format!("found `{}`, expected the name of a header field", name.value));
+    }
+    let lower: Vec<(HeaderName, Mark)> = named().collect();
+    unique(lower.iter().map(|(name, mark)| (name.as_str(), *mark)), "captured header", problems);
+    let wanted = lower.iter().map(|(name, _)| {
+        let is_secret = is_secret(name.as_str());
+        Wanted { name: name.to_string(), id: legends.header(name.as_str(), is_secret), is_secret }
+    });
+    Capture::new(wanted.collect())
 }
 
 /// Refuses more routes than the house is built for.

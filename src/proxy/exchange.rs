@@ -68,6 +68,7 @@ impl Exchange {
         record.client = peer.address;
         record.listener_port = peer.port;
         describe(record, request);
+        plan.snapshot.capture.note(record, &request.headers);
         let trace_state = adopt_trace(record, worker, policy, &plan, &request.headers);
         peer.activity.open(record.trace_id, record.span_id, began);
         let mut bag = Vec::new();
@@ -136,6 +137,7 @@ impl Exchange {
         record.text.clear();
         record.path = Piece::EMPTY;
         record.method_text = Piece::EMPTY;
+        record.captured = Piece::EMPTY;
     }
 
     pub(crate) fn fail(&mut self, fault: Fault) {

@@ -15,6 +15,7 @@
 //! order. `snapshot` is the immutable plan that all of them obey; control builds it.
 
 pub(crate) mod activity;
+pub(crate) mod capture;
 pub(crate) mod fields;
 pub(crate) mod http1;
 pub(crate) mod message;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capture::Capture;
 use super::filter::Filters;
 use super::http1::head::HeadLimits;
 use super::resilience::Retry;
@@ -24,6 +25,7 @@ pub(crate) struct Snapshot {
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) listeners: Vec<ListenerPolicy>,
     pub(crate) sampling: Sampling,
+    pub(crate) capture: Capture,
 }
 
 #[derive(Debug)]

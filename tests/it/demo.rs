@@ -11,6 +11,8 @@ fn the_demo_shows_every_route_and_ends_by_itself() {
         .unwrap();
     let text = String::from_utf8_lossy(&run.stdout);
     assert_eq!(run.status.code(), Some(0), "{text}\n{}", String::from_utf8_lossy(&run.stderr));
+    let first = text.lines().next().unwrap_or_default();
+    assert!(first.starts_with("Open http://127.0.0.1:") && first.contains("/console/ "), "{first}");
     assert!(text.contains("/api/v1/requests") && !text.contains('\u{1b}'), "{text}");
     for route in ["shop", "catalog", "payments", "hello"] {
         let row = text.lines().rev().find(|line| line.starts_with(&format!("{route} "))).unwrap_or_else(|| panic!("{route} in {text}"));

@@ -15,6 +15,7 @@ mod support;
 
 mod allocations;
 mod api;
+mod captured;
 mod clients;
 mod config;
 mod connections;

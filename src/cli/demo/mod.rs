@@ -119,7 +119,7 @@ upstreams:
   - {{ name: shop, endpoints: ['{shop}'] }}
   - {{ name: catalog, endpoints: ['{catalog}'] }}
   - {{ name: payments, endpoints: ['{payments}'] }}
-telemetry: {{ service_name: pellucid-demo, traces: {{ sample: 1.0 }}, profiles: {{ continuous: true }} }}
+telemetry: {{ service_name: pellucid-demo, traces: {{ sample: 1.0 }}, profiles: {{ continuous: true }}, capture_headers: [x-tenant] }}
 "
     )
 }
@@ -127,13 +127,16 @@ telemetry: {{ service_name: pellucid-demo, traces: {{ sample: 1.0 }}, profiles: 
 fn introduce(gateway: &Gateway) {
     let (data, admin) = (gateway.listeners()[0], gateway.admin());
     say(&format!(
-        "Pellucid demo: a gateway on http://{data}, three services behind it, and traffic.
+        "Open http://{admin}/console/   the console: what is going on, and why one request was slow
+
+Pellucid demo: a gateway on http://{data}, three services behind it, and traffic of three tenants.
 
   catalog   is slow now and then
   payments  fails now and then
   shop      asks both of them through the gateway, so that traces have depth
 
-Open or try:
+Or try:
+  pellucid top --admin http://{admin}                       the same in the terminal
   curl -i http://{data}/shop/7                              an answer, with its x-trace-id
   curl -s 'http://{admin}/api/v1/requests?min_ms=200&limit=3'   slow requests, phase by phase
   curl -s 'http://{admin}/api/v1/requests?status=5xx&limit=3'   failed ones

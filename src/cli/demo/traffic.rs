@@ -22,6 +22,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests that wait for their answer. Those that would be more are skipped.
 const IN_FLIGHT_MAX: usize = 512;
 
+/// Who the requests are for, in a header that the demo's configuration captures.
+const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
+
 pub(super) struct Traffic {
     client: reqwest::Client,
     /// Its URL, without a slash at the end.
@@ -84,12 +87,13 @@ impl Traffic {
     /// Six in ten to the shop, two to the catalog, one to the bank, one that the gateway answers itself.
     fn request(&self, draw: &mut Draw) -> reqwest::RequestBuilder {
         let (gateway, item) = (&self.gateway, draw.below(1000));
-        match draw.below(10) {
+        let request = match draw.below(10) {
             0..6 => self.client.get(format!("{gateway}/shop/{item}")),
             6..8 => self.client.get(format!("{gateway}/catalog/{item}")),
             8 => self.client.post(format!("{gateway}/payments")).body("{\"cents\":2}"),
             _ => self.client.get(format!("{gateway}/")),
-        }
+        };
+        request.header("x-tenant", TENANTS[draw.below(TENANTS.len() as u32) as usize])
     }
 }
 

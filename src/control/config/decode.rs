@@ -227,7 +227,8 @@ impl Serialize for Pairs {
     }
 }
 
-fn is_secret(name: &str) -> bool {
+/// Names of headers and fields under which secrets usually stand.
+pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     ["auth", "token", "key", "secret", "cookie", "password", "credential", "signature"].iter().any(|part| name.contains(part))
 }

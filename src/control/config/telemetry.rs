@@ -23,6 +23,9 @@ section! {
         access_log: Option<AccessLog> = None,
         /// Continuous profiles.
         profiles: Profiles = Profiles::default(),
+        /// Request headers that are remembered, by name: on spans and in the access log as `http.request.header.NAME`, and for filters of the
+        /// console. At most 8; of secrets (such as `authorization` and `cookie`) only that they were there.
+        capture_headers: Vec<Placed<String>> = Vec::new(),
         /// Which headers carry a trace.
         propagation: Propagation = Propagation::default(),
     }

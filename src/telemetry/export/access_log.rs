@@ -4,12 +4,14 @@
 //! Common Log Format. Not here: where lines go (`log_sink`).
 
 use std::io::Write;
+use std::sync::Arc;
 
 use super::keep_reason::KeepReason;
 use super::redact;
 use crate::base::clock::{Tick, write_rfc3339};
 use crate::base::text::Piece;
-use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
+use crate::telemetry::record::captured::Captured;
+use crate::telemetry::record::legend::{EndpointLegend, HeaderLegend, RouteLegend};
 use crate::telemetry::record::names::{self, METHODS, VERSIONS};
 use crate::telemetry::record::{Phase, Record};
 
@@ -26,6 +28,8 @@ pub(crate) struct Entry<'e> {
     pub(crate) route: &'e RouteLegend,
     /// Of the last attempt.
     pub(crate) endpoint: Option<&'e EndpointLegend>,
+    /// What the ids of captured headers stand for.
+    pub(crate) headers: &'e [Arc<HeaderLegend>],
     /// Unix nanoseconds at tick zero.
     pub(crate) wall_offset: u64,
     /// Continuous profiles remember what was sampled meanwhile.
@@ -45,6 +49,10 @@ impl Entry<'_> {
         let wanted = self.profiled && matches!(kept, Some(KeepReason::Slow | KeepReason::Error));
         let millis = |tick: Tick| (self.wall_offset + tick.0) / 1_000_000;
         wanted.then(|| format!("/debug/pprof/flamegraph?from={}&until={}", millis(self.record.began), millis(self.record.ended) + 1))
+    }
+
+    pub(crate) fn captured(&self) -> Captured<'_> {
+        Captured::of(self.record, self.headers)
     }
 
     pub(crate) fn method(&self) -> &'static str {
@@ -108,6 +116,7 @@ fn write_json(out: &mut Vec<u8>, entry: Entry<'_>) {
     let _ = write!(out, "\"{}\"", record.client.ip());
     number(out, names::CLIENT_PORT, u64::from(record.client.port()));
     text(out, names::USER_AGENT_ORIGINAL, record, record.user_agent);
+    captured(out, entry);
     number(out, names::HTTP_REQUEST_BODY_SIZE, record.request_bytes);
     number(out, names::HTTP_RESPONSE_BODY_SIZE, record.response_bytes);
     millis(out, names::PELLUCID_DURATION_MS, record.duration_ns());
@@ -180,6 +189,23 @@ fn text(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
     }
 }
 
+/// An array a header, as the semantic conventions have it. Values of one name stand behind one another in the record.
+fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
+    let mut open = None;
+    for header in entry.captured() {
+        if open == Some(&header.legend.name) {
+            out.push(b',');
+        } else {
+            out.extend_from_slice(if open.is_some() { b"]" } else { b"" });
+            key(out, &header.legend.attribute, false);
+            out.push(b'[');
+        }
+        open = Some(&header.legend.name);
+        string(out, &String::from_utf8_lossy(header.value()));
+    }
+    out.extend_from_slice(if open.is_some() { b"]" } else { b"" });
+}
+
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name, false);
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -221,6 +247,7 @@ fn escaped(out: &mut Vec<u8>, value: &str) {
 mod tests {
     use super::*;
     use crate::base::clock::Tick;
+    use crate::telemetry::record::captured::Packer;
     use crate::telemetry::record::legend::Legends;
 
     #[test]
@@ -232,13 +259,22 @@ mod tests {
         record.path = record.text.keep(b"/\"\\\n\x01\xff</script>", 100);
         record.query = record.text.keep(b"token=abc&q=1", 100);
         record.ended = Tick(1_234_567);
-        let entry = Entry { record: &record, route: &routes[1], endpoint: None, wall_offset: 0, profiled: false, verdict: None };
+        let mut packer = Packer::new();
+        let tag = legends.header("x-tag", false);
+        [&b"\"one"[..], b"two\n"].into_iter().for_each(|value| packer.add(tag, value));
+        packer.add(legends.header("cookie", true), b"");
+        packer.write_into(&mut record);
+        let headers = legends.headers();
+        let entry =
+            Entry { record: &record, route: &routes[1], endpoint: None, headers: &headers, wall_offset: 0, profiled: false, verdict: None };
         let mut line = Vec::new();
         write_line(&mut line, entry, Format::Json);
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value[names::URL_PATH], "/\"\\\n\u{1}\u{fffd}</script>");
         assert_eq!(value[names::URL_QUERY], "token=REDACTED&q=1");
+        assert_eq!(value["http.request.header.x-tag"], serde_json::json!(["\"one", "two\n"]));
+        assert_eq!(value["http.request.header.cookie"], serde_json::json!(["REDACTED"]));
         assert_eq!(value[names::PELLUCID_DURATION_MS], 1.235);
         assert_eq!(value[names::PELLUCID_ROUTE], "a\"b");
         line.clear();

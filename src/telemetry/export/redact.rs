@@ -1,9 +1,9 @@
 //! Keeping secrets out of what is exported.
 //!
 //! In: the query of a request. Out: the same with the values of keys that usually carry secrets replaced. The first four are those of the
-//! OpenTelemetry semantic conventions for `url.query`. Not here: headers and bodies, which are never exported.
+//! OpenTelemetry semantic conventions for `url.query`. Not here: headers (`record::captured`) and bodies, which are never exported.
 
-const REDACTED: &str = "REDACTED";
+use crate::telemetry::record::captured::HIDDEN;
 
 /// Keys whose values never leave, compared without regard to case.
 const SECRET_KEYS: [&str; 22] = [
@@ -42,7 +42,7 @@ pub(crate) fn query(query: &str) -> String {
             Some((key, _)) if is_secret(key) => {
                 out.push_str(key);
                 out.push('=');
-                out.push_str(REDACTED);
+                out.push_str(HIDDEN);
             }
             _ => out.push_str(pair),
         }

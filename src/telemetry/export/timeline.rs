@@ -175,7 +175,10 @@ mod tests {
         attempt.phases.add(Phase::Wait, 1_000_000);
         attempt.ended = Tick(4_000_000);
         let legend = Legends::new().tables().0.remove(0);
-        events.request(&Entry { record: &record, route: &legend, endpoint: None, wall_offset: 0, profiled: false, verdict: None }, &[]);
+        events.request(
+            &Entry { record: &record, route: &legend, endpoint: None, headers: &[], wall_offset: 0, profiled: false, verdict: None },
+            &[],
+        );
         events.lost(2);
         let document: Value = serde_json::from_slice(&events.finish(Tick(9_000_000))).unwrap();
         let all = document["traceEvents"].as_array().unwrap();

@@ -9,24 +9,27 @@ use super::verdict::Verdict;
 use crate::telemetry::export::access_log::Entry;
 use crate::telemetry::profile::profiler::is_continuous;
 use crate::telemetry::record::Record;
-use crate::telemetry::record::legend::{EndpointLegend, Legends, RouteLegend};
+use crate::telemetry::record::legend::{EndpointLegend, HeaderLegend, Legends, RouteLegend};
 
 /// A copy of the legends that is renewed when ids appear that it does not know.
 pub(super) struct Names {
     legends: Arc<Legends>,
     pub(super) routes: Vec<Arc<RouteLegend>>,
     pub(super) endpoints: Vec<Arc<EndpointLegend>>,
+    pub(super) headers: Vec<Arc<HeaderLegend>>,
 }
 
 impl Names {
     pub(super) fn new(legends: Arc<Legends>) -> Self {
         let (routes, endpoints) = legends.tables();
-        Names { legends, routes, endpoints }
+        let headers = legends.headers();
+        Names { legends, routes, endpoints, headers }
     }
 
     pub(super) fn renew(&mut self) {
-        if self.legends.counts() != (self.routes.len(), self.endpoints.len()) {
+        if self.legends.counts() != (self.routes.len(), self.endpoints.len(), self.headers.len()) {
             (self.routes, self.endpoints) = self.legends.tables();
+            self.headers = self.legends.headers();
         }
     }
 
@@ -40,6 +43,7 @@ impl Names {
             record,
             route: self.route(record),
             endpoint: endpoint.map(|arc| &**arc),
+            headers: &self.headers,
             wall_offset,
             profiled: is_continuous(),
             verdict: verdict.map(|verdict| (verdict.code.label(), &*verdict.text)),

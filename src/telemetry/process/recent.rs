@@ -15,6 +15,7 @@ use crate::base::clock::Tick;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
 use crate::telemetry::export::keep_reason::KeepReason;
+use crate::telemetry::record::captured::Captured;
 use crate::telemetry::record::names::PHASE_LABELS;
 use crate::telemetry::record::slim::Slim;
 use crate::telemetry::record::{Phase, Record};
@@ -97,7 +98,6 @@ impl Kept {
                 text: &verdict.text,
                 confidence: verdict.confidence.label(),
             }),
-            headers: &[],
             endpoints: &names.endpoints,
         }
     }
@@ -224,7 +224,7 @@ impl Filter {
             endpoints: &names.endpoints,
             kept: kept.reason,
             verdict: kept.verdict.as_ref().map(|verdict| verdict.code.label()),
-            headers: &[],
+            headers: Captured::of(record, &names.headers),
         };
         self.route.as_deref().is_none_or(|wanted| wanted == route.name)
             && self.status.is_none_or(|(low, high)| (low..=high).contains(&record.status))

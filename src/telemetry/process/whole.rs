@@ -25,8 +25,6 @@ pub(crate) struct Told<'t> {
     pub(crate) entry: Entry<'t>,
     pub(crate) kept: Option<KeepReason>,
     pub(crate) verdict: Option<Judgement<'t>>,
-    /// Captured request headers, secrets hidden.
-    pub(crate) headers: &'t [(&'t str, &'t [u8])],
     pub(crate) endpoints: &'t [Arc<EndpointLegend>],
 }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::base::limits::LEGENDS_MAX;
+use crate::base::limits::{HEADER_LEGENDS_MAX, LEGENDS_MAX};
 use crate::telemetry::record::names;
 use crate::telemetry::record::wire;
 
@@ -16,6 +16,10 @@ pub(crate) struct RouteId(pub(crate) u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct EndpointId(pub(crate) u32);
+
+/// A captured request header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeaderId(pub(crate) u8);
 
 impl RouteId {
     /// No route matched, or the request never got that far.
@@ -44,6 +48,17 @@ pub(crate) struct EndpointLegend {
     pub(crate) attributes: Vec<u8>,
 }
 
+/// A captured request header as telemetry sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HeaderLegend {
+    /// In lower case.
+    pub(crate) name: String,
+    /// `http.request.header.<name>`.
+    pub(crate) attribute: String,
+    /// Its values were not kept.
+    pub(crate) is_secret: bool,
+}
+
 /// All ids handed out so far.
 #[derive(Debug, Default)]
 pub(crate) struct Legends {
@@ -56,6 +71,7 @@ struct Inner {
     route_ids: HashMap<(String, String), RouteId>,
     endpoints: Vec<Arc<EndpointLegend>>,
     endpoint_ids: HashMap<(String, String, u16), EndpointId>,
+    headers: Vec<Arc<HeaderLegend>>,
 }
 
 impl Legends {
@@ -95,16 +111,34 @@ impl Legends {
         id
     }
 
+    /// The id of a request header that is captured.
+    pub(crate) fn header(&self, name: &str, is_secret: bool) -> HeaderId {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let full = inner.headers.len() >= HEADER_LEGENDS_MAX;
+        let name = if full { names::FOLDED } else { name };
+        let known = inner.headers.iter().position(|known| known.name == name);
+        let index = known.unwrap_or_else(|| {
+            inner.headers.push(Arc::new(HeaderLegend::new(name, is_secret || full)));
+            inner.headers.len() - 1
+        });
+        HeaderId(index as u8)
+    }
+
+    /// A copy of the table of captured headers.
+    pub(crate) fn headers(&self) -> Vec<Arc<HeaderLegend>> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).headers.clone()
+    }
+
     /// A copy of the tables, cheap by reference counts, for a reader that looks up many ids.
     pub(crate) fn tables(&self) -> (Vec<Arc<RouteLegend>>, Vec<Arc<EndpointLegend>>) {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
         (inner.routes.clone(), inner.endpoints.clone())
     }
 
-    /// How many routes and endpoints there are; a reader compares it to know whether its copy is old.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    /// How many routes, endpoints and headers there are; a reader compares it to know whether its copy is old.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        (inner.routes.len(), inner.endpoints.len())
+        (inner.routes.len(), inner.endpoints.len(), inner.headers.len())
     }
 }
 
@@ -133,6 +167,12 @@ impl EndpointLegend {
         wire::int_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::SERVER_PORT, i64::from(port));
         wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_UPSTREAM, upstream);
         EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, authority: authority(host, port), attributes }
+    }
+}
+
+impl HeaderLegend {
+    fn new(name: &str, is_secret: bool) -> Self {
+        HeaderLegend { name: name.to_owned(), attribute: format!("{}{name}", names::HTTP_REQUEST_HEADER), is_secret }
     }
 }
 

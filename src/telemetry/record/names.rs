@@ -6,6 +6,8 @@
 // Attributes of spans and log lines.
 pub(crate) const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub(crate) const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
+/// Before the name of a header, in lower case.
+pub(crate) const HTTP_REQUEST_HEADER: &str = "http.request.header.";
 pub(crate) const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
 pub(crate) const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 pub(crate) const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";

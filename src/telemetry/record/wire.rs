@@ -7,6 +7,9 @@
 /// `Span.attributes` in opentelemetry/proto/trace/v1/trace.proto.
 pub(crate) const SPAN_ATTRIBUTES: u32 = 9;
 
+/// `AnyValue.array_value` in opentelemetry/proto/common/v1/common.proto.
+const ANY_ARRAY: u32 = 5;
+
 const WIRE_VARINT: u32 = 0;
 const WIRE_FIXED64: u32 = 1;
 const WIRE_BYTES: u32 = 2;
@@ -80,6 +83,22 @@ pub(crate) fn string_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: 
     let any_len = 1 + varint_len(value.len()) + value.len();
     key_value_head(out, field, key, any_len);
     bytes(out, 1, value.as_bytes());
+}
+
+/// A `KeyValue` with an array of strings in it.
+pub(crate) fn strings_attribute<'v>(out: &mut Vec<u8>, field: u32, key: &str, values: impl Iterator<Item = std::borrow::Cow<'v, str>>) {
+    let pair = open(out, field);
+    bytes(out, 1, key.as_bytes());
+    let any = open(out, 2);
+    let array = open(out, ANY_ARRAY);
+    for value in values {
+        let any = open(out, 1);
+        bytes(out, 1, value.as_bytes());
+        close(out, any);
+    }
+    close(out, array);
+    close(out, any);
+    close(out, pair);
 }
 
 pub(crate) fn int_attribute(out: &mut Vec<u8>, field: u32, key: &str, value: i64) {

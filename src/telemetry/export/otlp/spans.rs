@@ -188,6 +188,7 @@ fn server_attributes(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, reason:
     client_address(out, record.client.ip());
     known.client_port.put_int(out, u64::from(record.client.port()));
     piece(out, names::USER_AGENT_ORIGINAL, record, record.user_agent);
+    captured(out, entry);
     known.request_size.put_int(out, record.request_bytes);
     known.response_size.put_int(out, record.response_bytes);
     if let Some(error) = entry.error_type() {
@@ -285,6 +286,16 @@ fn piece(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
     }
 }
 
+/// An array a header. Values of one name stand behind one another in the record.
+fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
+    let mut rest = entry.captured().peekable();
+    while let Some(first) = rest.next() {
+        let more = std::iter::from_fn(|| rest.next_if(|header| header.legend.name == first.legend.name));
+        let values = std::iter::once(first).chain(more).map(|header| String::from_utf8_lossy(header.value()));
+        wire::strings_attribute(out, SPAN_ATTRIBUTES, &first.legend.attribute, values);
+    }
+}
+
 fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
@@ -344,9 +355,11 @@ mod tests {
     use crate::base::clock::Tick;
     use crate::base::ids::TraceId;
     use crate::telemetry::record::Caller;
+    use crate::telemetry::record::captured::capture;
     use crate::telemetry::record::legend::Legends;
     use crate::telemetry::record::reason::Reason;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use prost::Message;
 
     #[test]
@@ -370,12 +383,14 @@ mod tests {
             attempt.endpoint = endpoint;
             attempt.reason = Some(Reason::UpstreamClosed);
         }
+        let headers = capture(&mut record, &[("x-tag", b"one"), ("x-tag", b"two"), ("x-tenant", b"acme")]);
         let mut batch = Batch::new(super::super::resource::Resource::new("edge", "i", &[]).encode());
         for _ in 0..2 {
             let entry = Entry {
                 record: &record,
                 route: &routes[1],
                 endpoint: Some(&endpoints[0]),
+                headers: &headers,
                 wall_offset: 1_000,
                 profiled: false,
                 verdict: None,
@@ -392,6 +407,10 @@ mod tests {
             assert_eq!(spans[2].parent_span_id, spans[0].span_id);
             assert!(spans.iter().all(|span| span.status.as_ref().unwrap().code == 2));
             assert_eq!(request.resource_spans[0].resource.as_ref().unwrap().attributes[0].key, names::SERVICE_NAME);
+            let attribute = |name: &str| spans[0].attributes.iter().find(|pair| pair.key == name).unwrap().value.clone().unwrap();
+            let Some(Value::ArrayValue(tags)) = attribute("http.request.header.x-tag").value else { panic!("no array") };
+            let tags: Vec<_> = tags.values.into_iter().map(|any| any.value.unwrap()).collect();
+            assert_eq!(tags, ["one", "two"].map(|tag| Value::StringValue(tag.to_owned())));
             let resend = |span: usize| spans[span].attributes.iter().any(|pair| pair.key == names::HTTP_REQUEST_RESEND_COUNT);
             assert!(!resend(1) && resend(2));
         }

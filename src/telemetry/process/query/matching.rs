@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::{Clients, KeptAs, Pattern, Query, Sign, Subject, Test, Timed};
 use crate::telemetry::export::access_log::split_host;
 use crate::telemetry::export::keep_reason::KeepReason;
+use crate::telemetry::record::captured::Captured;
 use crate::telemetry::record::legend::{EndpointLegend, RouteLegend};
 use crate::telemetry::record::names::METHODS;
 use crate::telemetry::record::reason::Reason;
@@ -31,7 +32,7 @@ pub(crate) struct Seen<'s> {
     /// Its code.
     pub(crate) verdict: Option<&'s str>,
     /// Captured request headers.
-    pub(crate) headers: &'s [(&'s str, &'s [u8])],
+    pub(crate) headers: Captured<'s>,
 }
 
 /// Where in a text a pattern has to lie.
@@ -54,7 +55,8 @@ impl Test {
         match self {
             Test::Text(subject, pattern) => text_holds(*subject, pattern, seen),
             Test::Header(name, pattern) => {
-                seen.headers.iter().any(|(known, value)| known.eq_ignore_ascii_case(name) && pattern.lies(value, Place::Whole))
+                let mut of_name = seen.headers.filter(|header| header.legend.name.eq_ignore_ascii_case(name));
+                of_name.any(|header| pattern.lies(header.value(), Place::Whole))
             }
             Test::Client(clients) => clients.hold(record.client),
             Test::Status(sign, status) => sign.holds(record.status, *status),

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::clock::Tick;
 use crate::base::ids::{SpanId, TraceId};
-use crate::telemetry::record::legend::{EndpointId, EndpointLegend, Legends, RouteLegend};
+use crate::telemetry::record::captured::{Captured, HIDDEN, capture};
+use crate::telemetry::record::legend::{EndpointId, EndpointLegend, HeaderLegend, Legends, RouteLegend};
 use crate::telemetry::record::reason::Reason;
 use crate::telemetry::record::{MethodTag, Record};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ struct Scene {
     endpoints: Vec<Arc<EndpointLegend>>,
     kept: Option<KeepReason>,
     verdict: Option<&'static str>,
-    headers: Vec<(&'static str, &'static [u8])>,
+    headers: Vec<Arc<HeaderLegend>>,
 }
 
 impl Scene {
@@ -60,7 +61,7 @@ impl Scene {
             endpoints: &self.endpoints,
             kept: self.kept,
             verdict: self.verdict,
-            headers: &self.headers,
+            headers: Captured::of(&self.record, &self.headers),
         };
         Query::parse(query).unwrap_or_else(|bad| panic!("{query}: {bad:?}")).matches(&seen)
     }
@@ -183,7 +184,9 @@ fn what_was_decided_about_a_request_finds_it() {
 #[test]
 fn captured_headers_are_found_by_their_value() {
     let mut scene = Scene::new();
-    scene.headers = vec![("x-tenant", b"acme"), ("x-tag", b"one"), ("x-tag", b"two words"), ("x-raw", b"\xff*\"")];
+    let sent: [(&str, &[u8]); 5] =
+        [("x-tenant", b"acme"), ("x-tag", b"one"), ("x-tag", b"two words"), ("x-raw", b"\xff*\""), ("cookie", HIDDEN.as_bytes())];
+    scene.headers = capture(&mut scene.record, &sent);
     scene.check(
         &[
             "header.x-tenant:acme",
@@ -192,6 +195,7 @@ fn captured_headers_are_found_by_their_value() {
             "header.x-tag:\"two words\"",
             "header.x-tag:one",
             "header.x-raw:*",
+            "header.cookie:*",
         ],
         &["header.x-tenant:Acme", "header.x-tenant:acm", "header.x-other:*", "header.x-tag:words"],
     );

@@ -6,13 +6,11 @@
 
 use super::Told;
 use crate::telemetry::export::redact;
+use crate::telemetry::record::captured::HIDDEN;
 use crate::telemetry::record::{MethodTag, Record, VersionTag};
 
 /// Fields that curl writes itself, or that would make it wait for what does not come.
 const LEFT_OUT: [&str; 8] = ["host", "user-agent", "content-length", "transfer-encoding", "connection", "expect", "te", "upgrade"];
-
-/// What stands for a hidden value (`export::redact`).
-const HIDDEN: &str = "REDACTED";
 
 /// The command and what it lacks; none where no request could be read.
 pub(super) fn curl(told: &Told<'_>) -> Option<(String, Vec<String>)> {
@@ -40,8 +38,8 @@ pub(super) fn curl(told: &Told<'_>) -> Option<(String, Vec<String>)> {
     if !record.user_agent.is_empty() {
         words.extend(["--user-agent".to_owned(), quoted(&record.text.str(record.user_agent))]);
     }
-    for (name, value) in told.headers.iter().filter(|(name, _)| !LEFT_OUT.iter().any(|left| left.eq_ignore_ascii_case(name))) {
-        words.extend(["--header".to_owned(), quoted(&field(name, &String::from_utf8_lossy(value)))]);
+    for header in told.entry.captured().filter(|header| !LEFT_OUT.contains(&header.legend.name.as_str())) {
+        words.extend(["--header".to_owned(), quoted(&field(&header.legend.name, &String::from_utf8_lossy(header.value())))]);
     }
     words.push(quoted(&url));
     Some((words.join(" "), notes(told)))
@@ -84,8 +82,10 @@ fn notes(told: &Told<'_>) -> Vec<String> {
     ];
     let cut = pieces.into_iter().filter(|(_, piece)| piece.is_cut());
     let mut notes: Vec<String> = cut.map(|(name, _)| format!("the {name} was longer than what is remembered of it")).collect();
+    let cut = told.entry.captured().filter(|header| header.is_cut);
+    notes.extend(cut.map(|header| format!("the header {} was longer than what is remembered of it", header.legend.name)));
     let query = record.text.str(record.query);
-    if redact::query(&query) != query || told.headers.iter().any(|(_, value)| *value == HIDDEN.as_bytes()) {
+    if redact::query(&query) != query || told.entry.captured().any(|header| header.legend.is_secret) {
         notes.push(format!("secret values are hidden: {HIDDEN} stands for them"));
     }
     if record.request_bytes > 0 {

@@ -95,16 +95,16 @@ fn text(record: &Record, piece: Piece) -> Option<String> {
     (!piece.is_empty()).then(|| record.text.str(piece).into_owned())
 }
 
-/// Values of a field that came more than once stand behind one another, as RFC 9110, section 5.3 joins them.
+/// Values of a field that came more than once stand behind one another, as RFC 9110, section 5.3 joins them. What was cut ends in an ellipsis.
 fn headers(told: &Told<'_>) -> Value {
     let mut all: Map<String, Value> = Map::new();
-    for (name, value) in told.headers {
-        let value = String::from_utf8_lossy(value);
-        let joined = match all.get(*name).and_then(Value::as_str) {
+    for header in told.entry.captured() {
+        let value = String::from_utf8_lossy(header.value()) + if header.is_cut { "…" } else { "" };
+        let joined = match all.get(&header.legend.name).and_then(Value::as_str) {
             Some(before) => format!("{before}, {value}"),
             None => value.into_owned(),
         };
-        all.insert((*name).to_owned(), Value::String(joined));
+        all.insert(header.legend.name.clone(), Value::String(joined));
     }
     Value::Object(all)
 }

@@ -58,15 +58,23 @@ fn span_json(span: &Span) -> Value {
 }
 
 fn attribute_json(pair: &KeyValue) -> Value {
-    let value = match pair.value.as_ref().and_then(|any| any.value.as_ref()) {
-        Some(any_value::Value::StringValue(text)) => json!({ "stringValue": text }),
-        Some(any_value::Value::BoolValue(is)) => json!({ "boolValue": is }),
-        Some(any_value::Value::IntValue(number)) => json!({ "intValue": number.to_string() }),
-        Some(any_value::Value::DoubleValue(number)) => json!({ "doubleValue": number }),
+    let value = pair.value.as_ref().and_then(|any| any.value.as_ref());
+    json!({ "key": pair.key, "value": value.map_or_else(|| json!({}), value_json) })
+}
+
+fn value_json(value: &any_value::Value) -> Value {
+    match value {
+        any_value::Value::StringValue(text) => json!({ "stringValue": text }),
+        any_value::Value::BoolValue(is) => json!({ "boolValue": is }),
+        any_value::Value::IntValue(number) => json!({ "intValue": number.to_string() }),
+        any_value::Value::DoubleValue(number) => json!({ "doubleValue": number }),
+        any_value::Value::ArrayValue(array) => {
+            let values: Vec<Value> = array.values.iter().filter_map(|any| any.value.as_ref()).map(value_json).collect();
+            json!({ "arrayValue": { "values": values } })
+        }
         // Spans of ours hold no others.
         _ => json!({}),
-    };
-    json!({ "key": pair.key, "value": value })
+    }
 }
 
 fn link_json(link: &Link) -> Value {

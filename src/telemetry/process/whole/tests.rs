@@ -3,7 +3,8 @@
 use super::*;
 use crate::base::clock::Tick;
 use crate::base::ids::{SpanId, TraceId};
-use crate::telemetry::record::legend::{EndpointId, Legends, RouteLegend};
+use crate::telemetry::record::captured::capture;
+use crate::telemetry::record::legend::{EndpointId, HeaderLegend, Legends, RouteLegend};
 use crate::telemetry::record::names;
 use crate::telemetry::record::reason::Reason;
 use crate::telemetry::record::{Caller, MethodTag, Phase, Record, VersionTag};
@@ -15,7 +16,7 @@ struct Scene {
     routes: Vec<Arc<RouteLegend>>,
     endpoints: Vec<Arc<EndpointLegend>>,
     kept: Option<KeepReason>,
-    headers: Vec<(&'static str, &'static [u8])>,
+    headers: Vec<Arc<HeaderLegend>>,
 }
 
 impl Scene {
@@ -55,11 +56,12 @@ impl Scene {
             record: &self.record,
             route,
             endpoint: endpoint.map(|legend| &**legend),
+            headers: &self.headers,
             wall_offset: OFFSET,
             profiled: true,
             verdict: None,
         };
-        Told { entry, kept: self.kept, verdict: None, headers: &self.headers, endpoints: &self.endpoints }
+        Told { entry, kept: self.kept, verdict: None, endpoints: &self.endpoints }
     }
 
     fn whole(&self) -> Value {
@@ -149,7 +151,7 @@ fn bars_never_leave_the_request_whatever_the_facts_say() {
 #[test]
 fn the_row_has_all_that_lists_show() {
     let mut scene = Scene::retried();
-    scene.headers = vec![("x-tenant", b"acme"), ("x-tag", b"a"), ("x-tag", b"\xff\"")];
+    scene.headers = capture(&mut scene.record, &[("x-tenant", b"acme"), ("x-tag", b"a"), ("x-tag", b"\xff\"")]);
     let mut told = scene.told();
     told.verdict = Some(Judgement { code: "retried_and_recovered", text: "refused by users", confidence: "certain" });
     let row = row(&told);
@@ -181,8 +183,9 @@ fn an_id_is_read_as_it_was_written_and_nothing_else_is_one() {
 #[test]
 fn the_command_repeats_the_request_and_says_what_it_lacks() {
     let mut scene = Scene::retried();
-    scene.headers =
-        vec![("x-tenant", b"a b"), ("content-length", b"5"), ("x-empty", b""), ("Host", b"evil"), ("authorization", b"REDACTED")];
+    let sent: [(&str, &[u8]); 5] =
+        [("x-tenant", b"a b"), ("content-length", b"5"), ("x-empty", b""), ("host", b"evil"), ("authorization", b"REDACTED")];
+    scene.headers = capture(&mut scene.record, &sent);
     let (command, notes) = scene.curl();
     assert_eq!(
         command,
@@ -215,7 +218,7 @@ fn a_hostile_client_writes_no_command_of_its_own() {
     scene.record.path = scene.record.text.keep(b"/';reboot;'$(x)`y`|&<>!", 100);
     scene.record.user_agent = scene.record.text.keep(b"\x1b[2J\n-o/etc/passwd '", 100);
     scene.record.query = scene.record.text.keep(&[b'q'; 200], 96);
-    scene.headers = vec![("x-a", b"'\t\x9b$(x)\n@/etc/passwd")];
+    scene.headers = capture(&mut scene.record, &[("x-a", b"'\t\x9b$(x)\n@/etc/passwd")]);
     let (command, notes) = scene.curl();
     assert!(!command.chars().any(char::is_control));
     assert_eq!(notes[0], "the query was longer than what is remembered of it");
