@@ -45,6 +45,8 @@ pub(crate) const CAPTURED_NAMES_MAX: usize = 8;
 pub(crate) const CAPTURED_VALUES_MAX: usize = 16;
 pub(crate) const CAPTURED_VALUE_BYTES_MAX: usize = 120;
 pub(crate) const CAPTURED_BYTES_MAX: usize = 256;
+/// Filters of one route whose time is remembered.
+pub(crate) const FILTERS_TIMED_MAX: usize = 16;
 /// Names of captured headers over the life of the process; more of them share one.
 pub(crate) const HEADER_LEGENDS_MAX: usize = 255;
 /// Records in one worker's ring: small enough to stay in the cache. At 100,000 requests/s this is 20 ms, four drains.

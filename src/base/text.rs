@@ -63,6 +63,11 @@ impl<const N: usize> Text<N> {
         &self.bytes[start..start + usize::from(piece.len)]
     }
 
+    pub(crate) fn bytes_mut(&mut self, piece: Piece) -> &mut [u8] {
+        let start = usize::from(piece.start);
+        &mut self.bytes[start..start + usize::from(piece.len)]
+    }
+
     /// The piece as text; bytes that are no UTF-8 become U+FFFD.
     pub(crate) fn str(&self, piece: Piece) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(self.bytes(piece))

@@ -138,6 +138,7 @@ impl Exchange {
         record.path = Piece::EMPTY;
         record.method_text = Piece::EMPTY;
         record.captured = Piece::EMPTY;
+        record.filters = Piece::EMPTY;
     }
 
     pub(crate) fn fail(&mut self, fault: Fault) {

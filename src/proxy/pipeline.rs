@@ -78,9 +78,8 @@ impl Pipeline {
         exchange.routed(route);
         exchange.deadline = route.timeout.map_or(Tick::NEVER, |timeout| exchange.record().head_read.after(timeout));
         turn_to(Work::Filter);
-        if let Verdict::Answer(mut response) = route.filters.request(request, &host)? {
-            route.filters.response(&mut response.headers);
-            return Ok(response);
+        if let Verdict::Answer(response) = route.filters.request(request, &host, exchange.record(), &self.worker.clock)? {
+            return Ok(self.finish_response(exchange, route, response));
         }
         if !route.filters.filters.is_empty() {
             let record = exchange.record();
@@ -95,12 +94,20 @@ impl Pipeline {
         let mut former = Former::default();
         loop {
             let attempt = self.attempt(exchange, upstream, &mut former, request).await;
-            let Err(error) = attempt else { return finish_response(route, attempt) };
+            let error = match attempt {
+                Ok(response) => return Ok(self.finish_response(exchange, route, response)),
+                Err(error) => error,
+            };
             former.was_stale = error.outcome() == Outcome::Stale;
             if tries.next(error.outcome()) == Next::Settle {
                 return Err(error);
             }
         }
+    }
+
+    fn finish_response(&self, exchange: &mut Exchange, route: &Route, mut response: Response) -> Response {
+        route.filters.response(&mut response.headers, exchange.record(), &self.worker.clock);
+        response
     }
 
     /// One try at one endpoint. Facts go into the record's newest attempt as they come.
@@ -183,13 +190,6 @@ impl Pipeline {
         exchange.body_idle_timeout = endpoint.limits.body_idle_timeout;
         Ok(Response { status: head.status, headers: head.headers, body: Body::http1(Incoming::new(leg, head.framing), head.framing) })
     }
-}
-
-fn finish_response(route: &Route, response: Result<Response, ProxyError>) -> Result<Response, ProxyError> {
-    response.map(|mut response| {
-        route.filters.response(&mut response.headers);
-        response
-    })
 }
 
 /// A failed attempt gives the body back if nothing of it was read, so that the next one can send it.

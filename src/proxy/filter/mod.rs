@@ -5,14 +5,19 @@
 
 pub(crate) mod headers;
 pub(crate) mod path;
+mod lap;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
 
+use crate::base::clock::Clock;
 use crate::base::target::{BadTarget, Target};
 use crate::proxy::fields::Fields;
 use crate::proxy::message::{Body, Request, Response};
+use crate::telemetry::record::Record;
+use crate::telemetry::record::filtered::FilterTag;
 use headers::HeaderEdit;
+use lap::Lap;
 use path::PathTemplate;
 
 /// The filters of one route.
@@ -60,31 +65,33 @@ pub(crate) enum Verdict {
 
 impl Filters {
     /// Runs the request side. Fails where a rewritten path would be no valid one.
-    pub(crate) fn request(&self, request: &mut Request, host: &[u8]) -> Result<Verdict, BadTarget> {
+    pub(crate) fn request(&self, request: &mut Request, host: &[u8], record: &mut Record, clock: &Clock) -> Result<Verdict, BadTarget> {
         if self.filters.is_empty() {
             return Ok(Verdict::Forward);
         }
+        record.open_filters(self.filters.len());
+        let mut lap = Lap::begin(clock, record);
         let original = request.target.clone();
-        for filter in &self.filters {
-            match filter {
-                Filter::StripPrefix(prefix) => request.target = prefix.strip(&request.target)?,
-                Filter::Rewrite(template) => request.target = request.target.with_path(&template.fill(&original))?,
-                Filter::RequestHeaders(edit) => edit.apply(&mut request.headers),
-                Filter::ResponseHeaders(_) => {}
-                Filter::Redirect(redirect) => return Ok(Verdict::Answer(redirect.answer(&original, host))),
-                Filter::Respond(fixed) => return Ok(Verdict::Answer(fixed.answer())),
-                #[cfg(test)]
-                Filter::Panic => panic!("as a test wants it"),
+        for (index, filter) in self.filters.iter().enumerate().filter(|(_, filter)| filter.tag() != FilterTag::ResponseHeaders) {
+            let answer = filter.request(request, &original, host)?;
+            lap.ran(index, filter.tag());
+            if let Some(answer) = answer {
+                return Ok(Verdict::Answer(answer));
             }
         }
         Ok(Verdict::Forward)
     }
 
     /// Runs the response side, also over answers of our own.
-    pub(crate) fn response(&self, headers: &mut Fields) {
-        for filter in &self.filters {
+    pub(crate) fn response(&self, headers: &mut Fields, record: &mut Record, clock: &Clock) {
+        if !self.filters.iter().any(|filter| filter.tag() == FilterTag::ResponseHeaders) {
+            return;
+        }
+        let mut lap = Lap::begin(clock, record);
+        for (index, filter) in self.filters.iter().enumerate() {
             if let Filter::ResponseHeaders(edit) = filter {
                 edit.apply(headers);
+                lap.ran(index, filter.tag());
             }
         }
     }
@@ -92,6 +99,36 @@ impl Filters {
     /// The filters answer by themselves: the route needs no upstream.
     pub(crate) fn answer_always(&self) -> bool {
         self.filters.iter().any(|filter| matches!(filter, Filter::Redirect(_) | Filter::Respond(_)))
+    }
+}
+
+impl Filter {
+    /// What it makes of a request: the same, changed, or an answer.
+    fn request(&self, request: &mut Request, original: &Target, host: &[u8]) -> Result<Option<Response>, BadTarget> {
+        match self {
+            Filter::StripPrefix(prefix) => request.target = prefix.strip(&request.target)?,
+            Filter::Rewrite(template) => request.target = request.target.with_path(&template.fill(original))?,
+            Filter::RequestHeaders(edit) => edit.apply(&mut request.headers),
+            Filter::ResponseHeaders(_) => {}
+            Filter::Redirect(redirect) => return Ok(Some(redirect.answer(original, host))),
+            Filter::Respond(fixed) => return Ok(Some(fixed.answer())),
+            #[cfg(test)]
+            Filter::Panic => panic!("as a test wants it"),
+        }
+        Ok(None)
+    }
+
+    fn tag(&self) -> FilterTag {
+        match self {
+            Filter::StripPrefix(_) => FilterTag::StripPrefix,
+            Filter::Rewrite(_) => FilterTag::Rewrite,
+            Filter::RequestHeaders(_) => FilterTag::RequestHeaders,
+            Filter::ResponseHeaders(_) => FilterTag::ResponseHeaders,
+            Filter::Redirect(_) => FilterTag::Redirect,
+            Filter::Respond(_) => FilterTag::Respond,
+            #[cfg(test)]
+            Filter::Panic => FilterTag::Respond,
+        }
     }
 }
 
@@ -151,15 +188,19 @@ mod tests {
                 }),
             ],
         };
+        let (mut record, clock) = (Record::empty(), Clock::system());
         let mut stripped = request("/api/users/7/a%2Fb?x=%20");
-        assert!(matches!(filters.request(&mut stripped, b"h"), Ok(Verdict::Forward)));
+        assert!(matches!(filters.request(&mut stripped, b"h", &mut record, &clock), Ok(Verdict::Forward)));
         assert_eq!(stripped.target.as_bytes(), b"/users/7/a%2Fb?x=%20");
         assert_eq!(stripped.headers.values_of(b"x-from").collect::<Vec<_>>(), [b"edge"]);
+
+        let ran: Vec<_> = record.filters().map(|(tag, _)| tag).collect();
+        assert_eq!(ran, [FilterTag::StripPrefix, FilterTag::RequestHeaders]);
 
         let template = PathTemplate::parse("/people/{id}/all/**", &pattern).unwrap();
         let filters = Filters { filters: vec![Filter::Rewrite(template)] };
         let mut rewritten = request("/api/users/7/a%2Fb/c?x=1");
-        assert!(matches!(filters.request(&mut rewritten, b"h"), Ok(Verdict::Forward)));
+        assert!(matches!(filters.request(&mut rewritten, b"h", &mut record, &clock), Ok(Verdict::Forward)));
         assert_eq!(rewritten.target.as_bytes(), b"/people/7/all/a%2Fb/c?x=1");
     }
 
@@ -167,7 +208,7 @@ mod tests {
     fn a_redirect_keeps_what_it_does_not_change() {
         let redirect = Redirect { status: StatusCode::PERMANENT_REDIRECT, scheme: Some("https".into()), host: None, path: None };
         let filters = Filters { filters: vec![Filter::Redirect(redirect)] };
-        match filters.request(&mut request("/a/b?c=d"), b"example.com") {
+        match filters.request(&mut request("/a/b?c=d"), b"example.com", &mut Record::empty(), &Clock::system()) {
             Ok(Verdict::Answer(answer)) => {
                 assert_eq!(answer.status, 308);
                 assert_eq!(answer.headers.values_of(b"location").collect::<Vec<_>>(), [b"https://example.com/a/b?c=d"]);

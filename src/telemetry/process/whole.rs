@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::telemetry::export::access_log::{self, Entry, Format};
 use crate::telemetry::export::keep_reason::KeepReason;
+use crate::telemetry::record::Record;
 use crate::telemetry::record::legend::EndpointLegend;
 
 pub(crate) use row::{RequestId, row};
@@ -42,6 +43,7 @@ pub(crate) fn whole(told: &Told<'_>, typical: Value, trace_url: Option<&str>) ->
     json!({
         "request": row(told),
         "waterfall": waterfall::waterfall(told),
+        "filters": filters(told.entry.record),
         "typical": typical,
         "log": log(told.entry),
         "span": spans::spans(told),
@@ -51,6 +53,11 @@ pub(crate) fn whole(told: &Told<'_>, typical: Value, trace_url: Option<&str>) ->
         // What was sampled meanwhile is worth a look on any request; only a slow or failed one is advertised in its row.
         "flamegraph": told.entry.profile(Some(KeepReason::Slow)),
     })
+}
+
+/// The filters that ran, with their time. It is a part of the gateway's own, and so short that a waterfall could not show it.
+fn filters(record: &Record) -> Vec<Value> {
+    record.filters().map(|(tag, nanos)| json!({ "name": tag.label(), "us": f64::from(nanos) / 1e3 })).collect()
 }
 
 /// The access-log line of a request, whether or not there is a log.

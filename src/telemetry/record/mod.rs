@@ -15,6 +15,7 @@ pub(crate) mod instruments;
 pub(crate) mod series;
 pub(crate) mod labels;
 pub(crate) mod captured;
+pub(crate) mod filtered;
 pub(crate) mod polls;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -69,6 +70,8 @@ pub(crate) struct Facts {
     pub(crate) method_text: Piece,
     /// Captured request headers, packed.
     pub(crate) captured: Piece,
+    /// The filters that ran, packed.
+    pub(crate) filters: Piece,
 }
 
 impl std::ops::Deref for Record {
@@ -265,6 +268,7 @@ impl Facts {
         trace_state: Piece::EMPTY,
         method_text: Piece::EMPTY,
         captured: Piece::EMPTY,
+        filters: Piece::EMPTY,
     };
 }
 
