@@ -24,7 +24,9 @@ use crate::control::{plane, tracing_setup};
 use crate::proxy::listener::{Order, mount};
 use crate::telemetry::export::ledger::{Ledger, Signal};
 use crate::telemetry::export::log_sink::LogSink;
+use crate::telemetry::export::otlp::Target;
 use crate::telemetry::export::otlp::sender::{self, Outbox, Sender};
+use crate::telemetry::export::standing::Standings;
 use crate::telemetry::process::{Parts, Telemetry};
 use crate::telemetry::profile::profiler::Profiler;
 use crate::telemetry::record::instruments::{Feed, Recorder};
@@ -100,7 +102,8 @@ impl Gateway {
         let ledger = Arc::new(Ledger::default());
         let runtime = plane::runtime().map_err(|error| StartError::Io(format!("the control plane has no runtime: {error}")))?;
         let entered = runtime.enter();
-        let exports = if traced { tracing_setup::install(&settings, &ledger) } else { tracing_setup::Exports::default() };
+        let standings = Arc::new(standings(&settings, &control.clock, traced));
+        let exports = if traced { tracing_setup::install(&settings, &ledger, &standings) } else { tracing_setup::Exports::default() };
         if traced {
             hold_sigprof();
         }
@@ -115,7 +118,7 @@ impl Gateway {
         let budget = Arc::new(Budget::new(settings.series_max));
         let (recorders, feeds): (Vec<Recorder>, Vec<Feed>) = (0..workers).map(|_| Recorder::new(Arc::clone(&budget))).unzip();
         let polls: Arc<[Arc<Polls>]> = recorders.iter().map(Recorder::polls).collect();
-        let Exporters { telemetry, senders, metrics, profiles } = start_telemetry(&settings, &control, feeds, budget, &ledger)?;
+        let Exporters { telemetry, senders, metrics, profiles } = start_telemetry(&settings, &control, feeds, budget, &ledger, standings)?;
         let profiling = start_profiling(&control.clock, &polls, settings.profiles);
         let (parts, orders, jobs) = crew::deal(workers, acceptors, recorders);
         control.sockets().employ(orders, Some(admin_copy));
@@ -265,6 +268,13 @@ fn start_profiling(clock: &Clock, polls: &[Arc<Polls>], settings: ProfileSetting
     profiling
 }
 
+/// The ways out. Lines leave only where the process's subscriber is ours.
+fn standings(settings: &TelemetrySettings, clock: &Clock, traced: bool) -> Standings {
+    let logs = settings.logs.as_ref().filter(|_| traced);
+    let targets = [settings.traces.as_ref(), settings.metrics.as_ref(), logs, settings.profiles_target.as_ref()];
+    Standings::new(clock, targets, settings.access_log.as_ref().map(|(destination, _)| destination))
+}
+
 /// The telemetry thread, and the ways to the Collector.
 struct Exporters {
     telemetry: Telemetry,
@@ -279,11 +289,12 @@ fn start_telemetry(
     feeds: Vec<Feed>,
     budget: Arc<Budget>,
     ledger: &Arc<Ledger>,
+    standings: Arc<Standings>,
 ) -> Result<Exporters, StartError> {
     let mut senders = Vec::new();
-    let mut outbox = |signal, target: &Option<_>| -> Result<Option<Outbox>, StartError> {
-        let Some(target) = target else { return Ok(None) };
-        let (outbox, sender) = sender::channel(signal, Clone::clone(target), Arc::clone(ledger))
+    let mut outbox = |signal, target: &Option<Target>| -> Result<Option<Outbox>, StartError> {
+        let Some((target, standing)) = target.as_ref().zip(standings.otlp(signal)) else { return Ok(None) };
+        let (outbox, sender) = sender::channel(target.clone(), Arc::clone(standing), Arc::clone(ledger))
             .map_err(|error| StartError::Io(format!("the OTLP client cannot be built: {error}")))?;
         senders.push(sender);
         Ok(Some(outbox))
@@ -291,15 +302,15 @@ fn start_telemetry(
     let spans = outbox(Signal::Traces, &settings.traces)?;
     let metrics = outbox(Signal::Metrics, &settings.metrics)?;
     let profiles = outbox(Signal::Profiles, &settings.profiles_target)?;
-    let log = match &settings.access_log {
-        Some((destination, format)) => {
-            let sink = LogSink::start(destination.clone(), Arc::clone(ledger))
+    let log = match settings.access_log.as_ref().zip(standings.access_log()) {
+        Some(((destination, format), standing)) => {
+            let sink = LogSink::start(destination.clone(), Arc::clone(standing), Arc::clone(ledger))
                 .map_err(|error| StartError::Io(format!("the access log {destination:?} cannot be opened: {error}")))?;
             Some((sink, *format))
         }
         None => None,
     };
-    let telemetry = Telemetry::start(Parts {
+    let parts = Parts {
         clock: control.clock.clone(),
         feeds,
         legends: Arc::clone(&control.legends),
@@ -308,8 +319,9 @@ fn start_telemetry(
         keep: settings.keep.clone(),
         spans: spans.map(|outbox| (outbox, settings.resource.encode())),
         log,
-    })
-    .map_err(|error| StartError::Io(format!("the telemetry thread cannot be started: {error}")))?;
+    };
+    let telemetry =
+        Telemetry::start(parts, standings).map_err(|error| StartError::Io(format!("the telemetry thread cannot be started: {error}")))?;
     Ok(Exporters { telemetry, senders, metrics, profiles })
 }
 

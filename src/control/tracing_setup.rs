@@ -23,6 +23,7 @@ use crate::base::limits::CONTROL_QUEUE_LEN_MAX;
 use crate::control::compile::TelemetrySettings;
 use crate::telemetry::export::ledger::{Drop, Ledger, Signal};
 use crate::telemetry::export::otlp::{Protocol, Target};
+use crate::telemetry::export::standing::{Standing, Standings};
 use crate::telemetry::record::names;
 
 /// How long spans and lines wait for others to travel with.
@@ -34,29 +35,31 @@ type LogItem = (SdkLogRecord, InstrumentationScope);
 /// What must run on the control runtime so that the control plane's spans and lines leave.
 #[derive(Default)]
 pub(crate) struct Exports {
-    spans: Option<(SpanExporter, mpsc::Receiver<SpanData>)>,
-    logs: Option<(LogExporter, mpsc::Receiver<LogItem>)>,
+    spans: Option<(SpanExporter, mpsc::Receiver<SpanData>, Arc<Standing>)>,
+    logs: Option<(LogExporter, mpsc::Receiver<LogItem>, Arc<Standing>)>,
     ledger: Arc<Ledger>,
 }
 
 /// Installs the process's subscriber. A second call in one process changes nothing and exports nothing.
-pub(crate) fn install(settings: &TelemetrySettings, ledger: &Arc<Ledger>) -> Exports {
+pub(crate) fn install(settings: &TelemetrySettings, ledger: &Arc<Ledger>, standings: &Standings) -> Exports {
     let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new("warn,pellucid=info"));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(filter);
     let mut exports = Exports { ledger: Arc::clone(ledger), ..Exports::default() };
     let resource = sdk_resource(settings);
     let ours = || filter_fn(|metadata| metadata.target().starts_with("pellucid") && *metadata.level() <= tracing::Level::INFO);
-    let spans = settings.traces.as_ref().and_then(|target| span_exporter(target, &resource)).map(|exporter| {
+    let exporter = settings.traces.as_ref().and_then(|target| span_exporter(target, &resource));
+    let spans = exporter.zip(standings.otlp(Signal::Traces)).map(|(exporter, standing)| {
         let (queue, received) = mpsc::channel(CONTROL_QUEUE_LEN_MAX);
-        exports.spans = Some((exporter, received));
-        let processor = Queueing { queue, signal: Signal::Traces, ledger: Arc::clone(ledger) };
+        exports.spans = Some((exporter, received, Arc::clone(standing)));
+        let processor = Queueing { queue, standing: Arc::clone(standing), ledger: Arc::clone(ledger) };
         let provider = SdkTracerProvider::builder().with_resource(resource.clone()).with_span_processor(processor).build();
         tracing_opentelemetry::layer().with_tracer(provider.tracer(names::SCOPE)).with_filter(ours())
     });
-    let logs = settings.logs.as_ref().and_then(|target| log_exporter(target, &resource)).map(|exporter| {
+    let exporter = settings.logs.as_ref().and_then(|target| log_exporter(target, &resource));
+    let logs = exporter.zip(standings.otlp(Signal::Logs)).map(|(exporter, standing)| {
         let (queue, received) = mpsc::channel(CONTROL_QUEUE_LEN_MAX);
-        exports.logs = Some((exporter, received));
-        let processor = Queueing { queue, signal: Signal::Logs, ledger: Arc::clone(ledger) };
+        exports.logs = Some((exporter, received, Arc::clone(standing)));
+        let processor = Queueing { queue, standing: Arc::clone(standing), ledger: Arc::clone(ledger) };
         let provider = SdkLoggerProvider::builder().with_resource(resource.clone()).with_log_processor(processor).build();
         opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge::new(&provider).with_filter(ours())
     });
@@ -77,22 +80,28 @@ impl Exports {
     /// Exports until the process ends.
     pub(crate) fn spawn(self) {
         let ledger = self.ledger;
-        if let Some((exporter, received)) = self.spans {
+        if let Some((exporter, received, standing)) = self.spans {
             let ledger = Arc::clone(&ledger);
-            tokio::spawn(pump(received, Signal::Traces, ledger, async move |batch: Vec<SpanData>| exporter.export(batch).await));
+            tokio::spawn(pump(received, standing, ledger, async move |batch: Vec<SpanData>| exporter.export(batch).await));
         }
-        if let Some((exporter, received)) = self.logs {
+        if let Some((exporter, received, standing)) = self.logs {
             let export = async move |batch: Vec<LogItem>| {
                 let borrowed: Vec<_> = batch.iter().map(|(record, scope)| (record, scope)).collect();
                 exporter.export(LogBatch::new(&borrowed)).await
             };
-            tokio::spawn(pump(received, Signal::Logs, ledger, export));
+            tokio::spawn(pump(received, standing, ledger, export));
         }
     }
 }
 
-/// Collects for a while, exports, and enters what became of it in the ledger.
-async fn pump<T>(mut received: mpsc::Receiver<T>, signal: Signal, ledger: Arc<Ledger>, export: impl AsyncFn(Vec<T>) -> OTelSdkResult) {
+/// Collects for a while, exports, and enters what became of it in the ledger and in the standing.
+async fn pump<T>(
+    mut received: mpsc::Receiver<T>,
+    standing: Arc<Standing>,
+    ledger: Arc<Ledger>,
+    export: impl AsyncFn(Vec<T>) -> OTelSdkResult,
+) {
+    let signal = standing.signal();
     loop {
         let mut batch = Vec::new();
         if received.recv_many(&mut batch, BATCH_LEN_MAX).await == 0 {
@@ -107,9 +116,16 @@ async fn pump<T>(mut received: mpsc::Receiver<T>, signal: Signal, ledger: Arc<Le
         }
         let items = batch.len() as u64;
         match export(batch).await {
-            Ok(()) => ledger.exported(signal, items),
-            Err(_) => ledger.dropped(signal, Drop::RetriesExhausted, items),
+            Ok(()) => {
+                ledger.exported(signal, items);
+                standing.succeeded();
+            }
+            Err(error) => {
+                ledger.dropped(signal, Drop::RetriesExhausted, items);
+                standing.failed(&error.to_string());
+            }
         }
+        standing.leave(items, 0);
     }
 }
 
@@ -117,15 +133,18 @@ async fn pump<T>(mut received: mpsc::Receiver<T>, signal: Signal, ledger: Arc<Le
 #[derive(Debug)]
 struct Queueing<T> {
     queue: mpsc::Sender<T>,
-    signal: Signal,
+    standing: Arc<Standing>,
     ledger: Arc<Ledger>,
 }
 
 impl<T> Queueing<T> {
     fn hand_over(&self, item: T) {
-        self.ledger.produced(self.signal, 1);
+        self.ledger.produced(self.standing.signal(), 1);
+        // Its bytes are not known; the queue is bounded in items.
+        self.standing.enter(1, 0);
         if self.queue.try_send(item).is_err() {
-            self.ledger.dropped(self.signal, Drop::QueueFull, 1);
+            self.standing.leave(1, 0);
+            self.ledger.dropped(self.standing.signal(), Drop::QueueFull, 1);
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn show(gateway: &Gateway) {
     loop {
         tokio::time::sleep(EVERY).await;
         let filter = Filter { limit: RECENT_RECORDS_MAX, ..Filter::default() };
-        let body = gateway.telemetry().recent(filter).await;
+        let Some(body) = gateway.telemetry().recent(filter).await else { continue };
         let records = body["requests"].as_array().map_or(&[][..], Vec::as_slice);
         let fresh: Vec<&Value> = records.iter().take_while(|record| record["span_id"] != newest_seen.as_str()).collect();
         if let Some(newest) = records.first() {

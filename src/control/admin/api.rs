@@ -7,16 +7,16 @@ use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{Admin, live};
+use super::Admin;
 use crate::base::clock::rfc3339;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
+use crate::control::config::trace_url::Linked;
 use crate::control::explain;
 use crate::control::history::{Outcome, Trigger};
-use crate::telemetry::export::ledger::{Balance, Drop, Signal};
-use crate::telemetry::process::query::Query as Search;
+use crate::telemetry::process::query::{Bad, Query as Search};
 use crate::telemetry::process::recent::Filter;
 use crate::telemetry::process::whole::RequestId;
 
@@ -94,11 +94,10 @@ pub(super) struct RequestsQuery {
 }
 
 pub(super) async fn requests(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    let filter = match read(query).and_then(filter_of) {
-        Ok(filter) => filter,
-        Err(message) => return bad_query(&message),
-    };
-    Json(admin.telemetry.recent(filter).await).into_response()
+    match filter_in(query) {
+        Ok(filter) => looked_up(admin.telemetry.recent(filter).await),
+        Err(bad) => bad.into_response(),
+    }
 }
 
 /// What all of this answers, for machines.
@@ -108,9 +107,9 @@ pub(super) async fn openapi() -> Response {
 
 /// How long the requests took that a query finds.
 pub(super) async fn histogram(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    match read(query).and_then(filter_of) {
+    match filter_in(query) {
         Ok(filter) => looked_up(admin.telemetry.durations(filter).await),
-        Err(message) => bad_query(&message),
+        Err(bad) => bad.into_response(),
     }
 }
 
@@ -120,12 +119,26 @@ pub(super) async fn request(State(admin): State<Admin>, Path(id): Path<String>) 
         return bad_query(&format!("found the id `{id}`, expected one as /api/v1/requests gives it"));
     };
     match admin.telemetry.whole(known).await {
-        Some(body) => Json(body).into_response(),
-        None => {
+        None => looked_up(None),
+        Some(Some(mut body)) => {
+            body["trace_url"] = json!(trace_url(&admin, &body["request"]));
+            Json(body).into_response()
+        }
+        Some(None) => {
             let message = format!("the request {id} is not, or no longer, among the last {RECENT_RECORDS_MAX}");
             (StatusCode::NOT_FOUND, Json(json!({ "error": "no_such_request", "message": message }))).into_response()
         }
     }
+}
+
+/// Where a trace store shows the trace of this request, if its spans were exported.
+fn trace_url(admin: &Admin, request: &Value) -> Option<String> {
+    let current = admin.control.current();
+    let template = current.config.admin.trace_url.as_ref().filter(|_| request["kept"] == true)?;
+    let begin_ms = request["began_ms"].as_u64()?;
+    let end_ms = begin_ms + request["duration_ms"].as_f64()?.ceil() as u64 + 1;
+    let (trace_id, span_id) = (request["trace_id"].as_str()?, request["span_id"].as_str()?);
+    Some(template.link(Linked { trace_id, span_id, begin_ms, end_ms }))
 }
 
 #[derive(Deserialize)]
@@ -186,7 +199,36 @@ fn looked_up(body: Option<Value>) -> Response {
     }
 }
 
-pub(super) fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
+/// Why a query finds nothing but a mistake.
+#[derive(Debug)]
+pub(super) struct BadQuery {
+    message: String,
+    /// Characters of `q` before the mistake, where it is in `q`.
+    at: Option<usize>,
+}
+
+impl From<String> for BadQuery {
+    fn from(message: String) -> Self {
+        BadQuery { message, at: None }
+    }
+}
+
+impl IntoResponse for BadQuery {
+    fn into_response(self) -> Response {
+        let mut body = json!({ "error": "bad_query", "message": self.message });
+        if let Some(at) = self.at {
+            body["at"] = at.into();
+        }
+        (StatusCode::BAD_REQUEST, Json(body)).into_response()
+    }
+}
+
+/// Which requests are asked for.
+pub(super) fn filter_in(query: Asked<RequestsQuery>) -> Result<Filter, BadQuery> {
+    filter_of(read(query)?)
+}
+
+fn filter_of(query: RequestsQuery) -> Result<Filter, BadQuery> {
     let bad = |name: &str, found: &str, expected: &str| format!("{name}: found `{found}`, expected {expected}");
     let limit = match &query.limit {
         Some(text) => text
@@ -210,11 +252,7 @@ pub(super) fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
         }
         None => None,
     };
-    let search = query
-        .q
-        .as_deref()
-        .filter(|text| !text.trim().is_empty())
-        .map(|text| Search::parse(text).map_err(|bad| format!("q: at character {}: {}", bad.at + 1, bad.message)));
+    let search = query.q.as_deref().filter(|text| !text.trim().is_empty()).map(|text| Search::parse(text).map_err(bad_search));
     let before =
         query.before.as_deref().map(|id| RequestId::parse(id).ok_or_else(|| bad("before", id, "an id as /api/v1/requests gives it")));
     Ok(Filter {
@@ -228,6 +266,10 @@ pub(super) fn filter_of(query: RequestsQuery) -> Result<Filter, String> {
     })
 }
 
+fn bad_search(bad: Bad) -> BadQuery {
+    BadQuery { message: format!("q: at character {}: {}", bad.at + 1, bad.message), at: Some(bad.at) }
+}
+
 fn status_range(text: &str) -> Option<(u16, u16)> {
     if let Some(class) = text.strip_suffix("xx") {
         let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
@@ -235,26 +277,6 @@ fn status_range(text: &str) -> Option<(u16, u16)> {
     }
     let status = text.parse().ok().filter(|status| (100..600).contains(status))?;
     Some((status, status))
-}
-
-/// The accounts, with every exchange that ended before the question in them.
-pub(super) async fn telemetry(State(admin): State<Admin>) -> Json<Value> {
-    admin.telemetry.flush().await;
-    let ledger = &admin.telemetry.ledger;
-    let signals: Map<String, Value> =
-        Signal::ALL.into_iter().map(|signal| (signal.label().to_owned(), balance_json(&ledger.balance(signal)))).collect();
-    let (subscribers, lost) = live::counts();
-    Json(json!({ "signals": signals, "live": { "subscribers": subscribers, "lost": lost } }))
-}
-
-fn balance_json(balance: &Balance) -> Value {
-    let dropped: Map<String, Value> = Drop::ALL
-        .iter()
-        .zip(balance.dropped)
-        .filter(|(_, count)| *count > 0)
-        .map(|(reason, count)| (reason.label().to_owned(), json!(count)))
-        .collect();
-    json!({ "produced": balance.produced, "exported": balance.exported, "rejected": balance.rejected, "dropped": dropped, "queued": balance.queued })
 }
 
 #[derive(Deserialize)]
@@ -319,7 +341,18 @@ mod tests {
     fn a_query_is_read_or_refused_with_what_was_expected() {
         assert_eq!(filter_of(query("5xx", "3")).unwrap().status, Some((500, 599)));
         assert_eq!(filter_of(query("404", "3")).unwrap().status, Some((404, 404)));
-        assert!(filter_of(query("9xx", "3")).unwrap_err().contains("expected a status"));
-        assert!(filter_of(query("404", "0")).unwrap_err().contains("limit"));
+        assert!(filter_of(query("9xx", "3")).unwrap_err().message.contains("expected a status"));
+        let bad = filter_of(query("404", "0")).unwrap_err();
+        assert!(bad.message.contains("limit") && bad.at.is_none(), "{bad:?}");
+    }
+
+    #[test]
+    fn a_mistake_in_a_filter_is_told_with_its_place_in_characters() {
+        let asked = RequestsQuery { q: Some("path:/é status:x".to_owned()), ..query("404", "3") };
+        let bad = filter_of(asked).unwrap_err();
+        let at = bad.at.unwrap();
+        assert_eq!("path:/é status:x".chars().nth(at), Some('x'), "{bad:?}");
+        assert!(bad.message.starts_with(&format!("q: at character {}: ", at + 1)), "{bad:?}");
+        assert_eq!(bad.into_response().status(), StatusCode::BAD_REQUEST);
     }
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::Admin;
-use super::api::{Asked, RequestsQuery, bad_query, filter_of, read};
+use super::api::{Asked, RequestsQuery, filter_in};
 use crate::telemetry::process::recent::{Filter, Tail};
 
 /// Subscribers at once.
@@ -72,9 +72,9 @@ impl Stream for Events {
 }
 
 pub(super) async fn live(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    let filter = match read(query).and_then(filter_of) {
+    let filter = match filter_in(query) {
         Ok(filter) => Filter { limit: ROWS_MAX, ..filter },
-        Err(message) => return bad_query(&message),
+        Err(bad) => return bad.into_response(),
     };
     let Some(place) = Place::take() else {
         let message = format!("{SUBSCRIBERS_MAX} subscribers are served already");

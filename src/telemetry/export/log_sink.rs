@@ -1,18 +1,18 @@
 //! Where log lines go: standard output, standard error or a file, written by a thread of its own.
 //!
-//! In: blocks of whole lines. Out: bytes on the sink, and each line's fate in the ledger. The queue is bounded in bytes; what does not
-//! fit is dropped and counted. A file is reopened when asked (SIGUSR1) and after a failed write. Not here: what a line says.
+//! In: blocks of whole lines. Out: bytes on the sink, each line's fate in the ledger, and how the writing goes in the standing. The queue
+//! is bounded in bytes; what does not fit is dropped and counted. A file is reopened when asked (SIGUSR1) and after a failed write. Not
+//! here: what a line says.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::ledger::{Drop, Ledger, Signal};
-use crate::base::limits::LOG_QUEUE_BYTES_MAX;
+use super::standing::Standing;
 
 /// The place that lines are written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum Order {
     Stop(SyncSender<()>),
 }
 
-/// Blocks in the queue; their bytes are bounded by [`LOG_QUEUE_BYTES_MAX`].
+/// Blocks in the queue; their bytes are bounded by the standing.
 const QUEUE_LEN_MAX: usize = 1024;
 
 /// How long the end waits for the last lines.
@@ -43,34 +43,36 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The writing thread, seen from outside.
 pub(crate) struct LogSink {
     orders: SyncSender<Order>,
-    queued_bytes: Arc<AtomicUsize>,
+    standing: Arc<Standing>,
     ledger: Arc<Ledger>,
 }
 
 impl LogSink {
     /// Fails where the destination cannot be opened.
-    pub(crate) fn start(destination: Destination, ledger: Arc<Ledger>) -> io::Result<Self> {
+    pub(crate) fn start(destination: Destination, standing: Arc<Standing>, ledger: Arc<Ledger>) -> io::Result<Self> {
         let (orders, received) = sync_channel(QUEUE_LEN_MAX);
-        let queued_bytes = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
             torn: false,
             sink: Sink::open(&destination)?,
             destination,
             ledger: Arc::clone(&ledger),
-            queued_bytes: Arc::clone(&queued_bytes),
+            standing: Arc::clone(&standing),
         };
         std::thread::Builder::new().name("pellucid-log".to_owned()).spawn(move || writer.run(&received))?;
-        Ok(LogSink { orders, queued_bytes, ledger })
+        Ok(LogSink { orders, standing, ledger })
     }
 
     /// Takes lines that are counted as produced. Never waits.
     pub(crate) fn write(&self, text: Vec<u8>, lines: u64) {
         let bytes = text.len();
-        let fits = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= LOG_QUEUE_BYTES_MAX;
-        if !fits || self.orders.try_send(Order::Write(Block { text, lines })).is_err() {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.ledger.dropped(Signal::Logs, Drop::QueueFull, lines);
+        let fits = self.standing.enter(lines, bytes);
+        if fits && self.orders.try_send(Order::Write(Block { text, lines })).is_ok() {
+            return;
         }
+        if fits {
+            self.standing.leave(lines, bytes);
+        }
+        self.ledger.dropped(Signal::Logs, Drop::QueueFull, lines);
     }
 
     /// Opens the file anew, after what is queued is written.
@@ -135,7 +137,7 @@ struct Writer {
     sink: Sink,
     destination: Destination,
     ledger: Arc<Ledger>,
-    queued_bytes: Arc<AtomicUsize>,
+    standing: Arc<Standing>,
     /// What was written last is no whole line.
     torn: bool,
 }
@@ -166,22 +168,32 @@ impl Writer {
         }
         let (written, result) = self.sink.write_all(&block.text);
         self.torn = self.torn || written > 0 && block.text[written - 1] != b'\n';
-        self.queued_bytes.fetch_sub(block.text.len(), Ordering::Relaxed);
+        self.standing.leave(block.lines, block.text.len());
         let whole_lines = memchr::memchr_iter(b'\n', &block.text[..written]).count() as u64;
         self.ledger.exported(Signal::Logs, whole_lines.min(block.lines));
-        if let Err(error) = result {
-            self.ledger.dropped(Signal::Logs, Drop::SinkFailed, block.lines.saturating_sub(whole_lines));
-            tracing::warn!(sink = ?self.destination, %error, "the access log cannot be written");
-            if matches!(self.sink, Sink::File(_)) {
-                self.sink = Sink::Broken;
-            }
+        let Err(error) = result else { return self.standing.succeeded() };
+        self.ledger.dropped(Signal::Logs, Drop::SinkFailed, block.lines.saturating_sub(whole_lines));
+        self.note_failure(&error);
+    }
+
+    /// Why a broken sink could not be opened has been noted, and says more than that it is broken.
+    fn note_failure(&mut self, error: &io::Error) {
+        if !matches!(self.sink, Sink::Broken) {
+            self.standing.failed(&error.to_string());
+        }
+        tracing::warn!(sink = ?self.destination, %error, "the access log cannot be written");
+        if matches!(self.sink, Sink::File(_)) {
+            self.sink = Sink::Broken;
         }
     }
 
     fn reopen(&mut self) {
         match Sink::open(&self.destination) {
             Ok(sink) => self.sink = sink,
-            Err(error) => tracing::warn!(sink = ?self.destination, %error, "the access log cannot be reopened"),
+            Err(error) => {
+                self.standing.failed(&error.to_string());
+                tracing::warn!(sink = ?self.destination, %error, "the access log cannot be reopened");
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! account of what became of each item. Not here: which records are kept (`process` decides).
 
 pub(crate) mod ledger;
+pub(crate) mod standing;
 pub(crate) mod redact;
 pub(crate) mod keep_reason;
 pub(crate) mod metrics;

@@ -12,6 +12,7 @@ mod lookup;
 mod questions;
 pub(crate) mod query;
 mod trends;
+pub(crate) mod usage;
 mod verdict;
 mod views;
 pub(crate) mod whole;

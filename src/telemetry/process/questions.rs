@@ -13,6 +13,9 @@ use super::keep::Policy;
 use super::{Parts, Thread};
 use crate::telemetry::export::ledger::Ledger;
 use crate::telemetry::export::metrics::Family;
+use crate::telemetry::export::standing::Standings;
+use crate::telemetry::record::legend::Legends;
+use crate::telemetry::record::series::Budget;
 
 /// Questions that wait for the thread.
 const QUESTIONS_MAX: usize = 64;
@@ -36,15 +39,19 @@ pub(super) enum Question {
 pub(crate) struct Telemetry {
     questions: SyncSender<Question>,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) standings: Arc<Standings>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) legends: Arc<Legends>,
 }
 
 impl Telemetry {
-    pub(crate) fn start(parts: Parts) -> std::io::Result<Self> {
+    /// `standings` are only shown: what exports writes them.
+    pub(crate) fn start(parts: Parts, standings: Arc<Standings>) -> std::io::Result<Self> {
         let (questions, received) = sync_channel(QUESTIONS_MAX);
-        let ledger = Arc::clone(&parts.ledger);
+        let (ledger, budget, legends) = (Arc::clone(&parts.ledger), Arc::clone(&parts.budget), Arc::clone(&parts.legends));
         let mut thread = Thread::new(parts);
         std::thread::Builder::new().name("pellucid-telem".to_owned()).spawn(move || thread.run(&received))?;
-        Ok(Telemetry { questions, ledger })
+        Ok(Telemetry { questions, ledger, standings, budget, legends })
     }
 
     /// What `look` finds on the thread; nothing where the queue is full or the thread has ended.
@@ -93,5 +100,30 @@ impl Telemetry {
     /// A full queue drops the question; whoever waits for its answer gets an empty one.
     fn ask(&self, question: Question) {
         let _ = self.questions.try_send(question);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::SpanId;
+    use crate::telemetry::process::recent::Filter;
+    use crate::telemetry::process::whole::RequestId;
+
+    #[tokio::test]
+    async fn a_full_queue_gives_no_answer_and_not_an_empty_one() {
+        let (questions, _received) = sync_channel(1);
+        questions.try_send(Question::ReopenLog).unwrap();
+        let telemetry = Telemetry {
+            questions,
+            ledger: Arc::default(),
+            standings: Arc::default(),
+            budget: Arc::new(Budget::new(16)),
+            legends: Arc::default(),
+        };
+        let id = RequestId { began_unix_nanos: 1, span_id: SpanId([1; 8]) };
+        assert_eq!(telemetry.recent(Filter::default()).await, None);
+        assert_eq!(telemetry.whole(id).await, None);
+        telemetry.flush().await;
     }
 }

@@ -14,10 +14,9 @@ use super::whole::RequestId;
 
 impl Telemetry {
     /// The most recent requests that pass the filter, newest first.
-    pub(crate) async fn recent(&self, filter: Filter) -> Value {
-        let found = self.look(move |thread| thread.recent.find(&filter, &thread.names)).await;
-        let (rows, next) = found.unwrap_or_default();
-        json!({ "requests": rows, "next": next })
+    pub(crate) async fn recent(&self, filter: Filter) -> Option<Value> {
+        let (rows, next) = self.look(move |thread| thread.recent.find(&filter, &thread.names)).await?;
+        Some(json!({ "requests": rows, "next": next }))
     }
 
     /// How long the requests took that pass the filter.
@@ -30,9 +29,9 @@ impl Telemetry {
         self.look(move |thread| thread.recent.news(&filter, tail, &thread.names)).await
     }
 
-    /// One request whole; none where it is not remembered.
-    pub(crate) async fn whole(&self, id: RequestId) -> Option<Value> {
-        self.look(move |thread| thread.recent.whole(id, &thread.names, &thread.verdicts)).await.flatten()
+    /// One request whole; none within an answer where it is not remembered.
+    pub(crate) async fn whole(&self, id: RequestId) -> Option<Option<Value>> {
+        self.look(move |thread| thread.recent.whole(id, &thread.names, &thread.verdicts)).await
     }
 
     /// Rates, errors and times by route over a window, and what changed.

@@ -219,6 +219,15 @@ impl Budget {
         self.folded.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn series_max(&self) -> u64 {
+        self.series_max
+    }
+
+    /// The keys that were admitted, each once; the folded series are not among them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.slots.iter().map(|slot| Key(slot.load(Ordering::Relaxed))).filter(|key| key.0 != 0)
+    }
+
     /// Whether `key` is or becomes one of the admitted ones. Workers that bring the same key at once are counted once.
     fn admit(&self, key: Key) -> bool {
         let mask = self.slots.len() - 1;

@@ -1,11 +1,10 @@
 //! Carrying encoded requests to the Collector.
 //!
-//! In: requests with the number of their items. Out: each item's fate in the ledger. One request is under way at a time; others wait in a
-//! queue that is bounded in bytes. A failed request is tried again with a growing pause, for so many times, then dropped and
-//! counted. Partial success counts what the Collector rejected (OTLP specification, "Partial Success").
+//! In: requests with the number of their items. Out: each item's fate in the ledger, and how each try went in the standing. One request is
+//! under way at a time; others wait in a queue that is bounded in bytes. A failed request is tried again with a growing pause, for so many
+//! times, then dropped and counted. Partial success counts what the Collector rejected (OTLP specification, "Partial Success").
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -13,12 +12,13 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::super::ledger::{Drop, Ledger, Signal};
+use super::super::standing::Standing;
 use super::message::ExportBody;
 use super::{Protocol, Target};
-use crate::base::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_QUEUE_BYTES_MAX, OTLP_TRIES_MAX};
+use crate::base::limits::{OTLP_ANSWER_BYTES_MAX, OTLP_TRIES_MAX};
 use crate::base::text::with_causes;
 
-/// Requests in the queue; their bytes are bounded by [`OTLP_QUEUE_BYTES_MAX`].
+/// Requests in the queue; their bytes are bounded by the standing.
 const QUEUE_LEN_MAX: usize = 1024;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
@@ -33,9 +33,8 @@ pub(crate) struct Request {
 /// The queue's entrance.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
-    signal: Signal,
     queue: mpsc::Sender<Request>,
-    queued_bytes: Arc<AtomicUsize>,
+    standing: Arc<Standing>,
     ledger: Arc<Ledger>,
 }
 
@@ -45,14 +44,14 @@ pub(crate) struct Sender {
     target: Target,
     client: reqwest::Client,
     queue: mpsc::Receiver<Request>,
-    queued_bytes: Arc<AtomicUsize>,
+    standing: Arc<Standing>,
     ledger: Arc<Ledger>,
 }
 
 /// What became of one try.
 enum Fate {
-    /// Taken, but for so many items.
-    Taken { rejected: u64 },
+    /// Taken, but for so many items; with what the Collector had to say to that.
+    Taken { rejected: u64, message: String },
     /// Refused for good.
     Refused(String),
     /// May go better later.
@@ -63,35 +62,37 @@ impl Outbox {
     /// Takes a request whose items are counted as produced. Never waits.
     pub(crate) fn send(&self, request: Request) {
         let (bytes, items) = (request.bytes.len(), request.items);
-        let fits = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= OTLP_QUEUE_BYTES_MAX;
-        if !fits || self.queue.try_send(request).is_err() {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.ledger.dropped(self.signal, Drop::QueueFull, items);
+        let fits = self.standing.enter(items, bytes);
+        if fits && self.queue.try_send(request).is_ok() {
+            return;
         }
+        if fits {
+            self.standing.leave(items, bytes);
+        }
+        self.ledger.dropped(self.standing.signal(), Drop::QueueFull, items);
     }
 }
 
-/// A queue to one target.
-pub(crate) fn channel(signal: Signal, target: Target, ledger: Arc<Ledger>) -> Result<(Outbox, Sender), reqwest::Error> {
+/// A queue to one target, for the signal of its standing.
+pub(crate) fn channel(target: Target, standing: Arc<Standing>, ledger: Arc<Ledger>) -> Result<(Outbox, Sender), reqwest::Error> {
     let (sender, receiver) = mpsc::channel(QUEUE_LEN_MAX);
-    let queued_bytes = Arc::new(AtomicUsize::new(0));
     // A redirect would turn an export into a request for a page, whose answer is no confirmation.
     let builder = reqwest::Client::builder().timeout(target.timeout).connect_timeout(target.timeout).no_proxy();
     let mut builder = builder.redirect(reqwest::redirect::Policy::none());
     if target.protocol == Protocol::Grpc {
         builder = builder.http2_prior_knowledge();
     }
-    let outbox = Outbox { signal, queue: sender, queued_bytes: Arc::clone(&queued_bytes), ledger: Arc::clone(&ledger) };
-    Ok((outbox, Sender { signal, target, client: builder.build()?, queue: receiver, queued_bytes, ledger }))
+    let outbox = Outbox { queue: sender, standing: Arc::clone(&standing), ledger: Arc::clone(&ledger) };
+    Ok((outbox, Sender { signal: standing.signal(), target, client: builder.build()?, queue: receiver, standing, ledger }))
 }
 
 impl Sender {
     /// Sends until the entrance is gone and the queue is empty.
     pub(crate) async fn run(mut self) {
         while let Some(request) = self.queue.recv().await {
-            let bytes = request.bytes.len();
+            let (items, bytes) = (request.items, request.bytes.len());
             self.deliver(request).await;
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.standing.leave(items, bytes);
         }
     }
 
@@ -101,26 +102,37 @@ impl Sender {
         let mut pause = PAUSE_FIRST;
         for attempt in 1..=OTLP_TRIES_MAX {
             let (why, wanted_pause) = match self.try_once(body.clone()).await {
-                Fate::Taken { rejected } => {
+                Fate::Taken { rejected, message } => {
                     let rejected = rejected.min(items);
                     self.ledger.rejected(self.signal, rejected);
                     self.ledger.exported(self.signal, items - rejected);
+                    self.note_taken(items, rejected, &message);
                     return;
                 }
                 Fate::Refused(why) => {
-                    tracing::warn!(signal = self.signal.label(), items, %why, "the Collector refused an export");
+                    let why = self.standing.failed(&why);
+                    tracing::warn!(signal = self.signal.label(), endpoint = self.standing.endpoint(), items, %why, "the Collector refused an export");
                     self.ledger.rejected(self.signal, items);
                     return;
                 }
                 Fate::Failed(why, wanted_pause) => (why, wanted_pause),
             };
-            tracing::warn!(signal = self.signal.label(), attempt, %why, "an export failed");
+            let why = self.standing.failed(&why);
+            tracing::warn!(signal = self.signal.label(), endpoint = self.standing.endpoint(), attempt, %why, "an export failed");
             if attempt < OTLP_TRIES_MAX {
                 tokio::time::sleep(wanted_pause.unwrap_or(pause).min(PAUSE_MAX)).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
         self.ledger.dropped(self.signal, Drop::RetriesExhausted, items);
+    }
+
+    /// A Collector that takes all may still have something to say (OTLP specification, "Partial Success").
+    fn note_taken(&self, items: u64, rejected: u64, message: &str) {
+        match (rejected, message) {
+            (0, "") => self.standing.succeeded(),
+            _ => self.standing.complained(&format!("the Collector rejected {rejected} of {items} items: {message}")),
+        }
     }
 
     /// The body of the HTTP request: gzip if wanted, and the length prefix of gRPC.
@@ -154,7 +166,8 @@ impl Sender {
         match request.send().await {
             Ok(response) if self.target.protocol == Protocol::Grpc => grpc_fate(response).await,
             Ok(response) => http_fate(response).await,
-            Err(error) => Fate::Failed(with_causes(&error), None),
+            // The standing tells the URL, without what may be secret in it.
+            Err(error) => Fate::Failed(with_causes(&error.without_url()), None),
         }
     }
 }
@@ -182,7 +195,7 @@ async fn grpc_fate(response: reqwest::Response) -> Fate {
     let status = in_head.or_else(|| collected.trailers().and_then(grpc_status));
     let message = collected.to_bytes();
     match status {
-        Some((0, _)) => Fate::Taken { rejected: rejected_items(message.get(5..).unwrap_or_default()) },
+        Some((0, _)) => taken(message.get(5..).unwrap_or_default()),
         Some((code, text)) if GRPC_RETRYABLE.contains(&code) => Fate::Failed(format!("grpc-status {code}: {text}"), None),
         Some((code, text)) => Fate::Refused(format!("grpc-status {code}: {text}")),
         None => Fate::Failed(format!("HTTP {http_status} without grpc-status"), None),
@@ -203,18 +216,17 @@ async fn http_fate(response: reqwest::Response) -> Fate {
     // The status alone says that it was taken.
     let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     match status.as_u16() {
-        200..=299 => Fate::Taken { rejected: rejected_items(&body) },
+        200..=299 => taken(&body),
         429 | 502 | 503 | 504 => Fate::Failed(format!("HTTP {status}"), pause),
         _ => Fate::Refused(format!("HTTP {status}")),
     }
 }
 
-/// `partial_success.rejected_*` stands in the same place in the answers of all signals.
-fn rejected_items(answer: &[u8]) -> u64 {
-    opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse::decode(answer)
-        .ok()
-        .and_then(|answer| answer.partial_success)
-        .map_or(0, |partial| u64::try_from(partial.rejected_spans).unwrap_or(0))
+/// `partial_success` with its count and its message stands in the same place in the answers of all signals.
+fn taken(answer: &[u8]) -> Fate {
+    let answer = opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse::decode(answer).unwrap_or_default();
+    let partial = answer.partial_success.unwrap_or_default();
+    Fate::Taken { rejected: u64::try_from(partial.rejected_spans).unwrap_or(0), message: partial.error_message }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
