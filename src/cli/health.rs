@@ -5,12 +5,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::admin::AdminPlane;
 use super::{FAILED, complain};
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-pub(super) fn health(admin: &str) -> ExitCode {
-    let url = format!("{}/readyz", admin.trim_end_matches('/'));
+/// The page is open to everyone: no token is shown to it.
+pub(super) fn health(admin: &AdminPlane) -> ExitCode {
+    let url = format!("{admin}/readyz");
     let answer = block_on(async {
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         client.get(&url).send().await

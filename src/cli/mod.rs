@@ -3,6 +3,7 @@
 //! In: arguments. Out: data on standard output, messages on standard error, and an exit code: 0 done, 1 failed while running, 2 wrong usage or
 //! configuration. Not here: what a gateway does.
 
+mod admin;
 mod demo;
 mod health;
 mod profile;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::control::{config, explain, swap, tracing_setup};
+use admin::AdminPlane;
 
 #[derive(Parser)]
 #[command(name = "pellucid", version, about = "An observability-first HTTP gateway", max_term_width = 100)]
@@ -52,8 +54,8 @@ enum Command {
     /// Exit with 0 if a running gateway is ready.
     Health {
         /// Its admin plane.
-        #[arg(long, default_value = "http://127.0.0.1:9901")]
-        admin: String,
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901", value_parser = AdminPlane::parse)]
+        admin: AdminPlane,
     },
     /// Take a profile of a running gateway, convert one, or compare two.
     Profile(profile::ProfileArguments),

@@ -13,7 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::{FAILED, WRONG, complain, parse_http_url};
+use super::admin::AdminPlane;
+use super::{FAILED, WRONG, complain};
 use crate::base::ids::{TraceId, hex_text};
 use crate::telemetry::profile::Profile;
 use output::{Format, Sink, View};
@@ -37,9 +38,9 @@ pub(super) struct ProfileArguments {
     file: Option<PathBuf>,
     /// The later one of two to compare.
     after: Option<PathBuf>,
-    /// The admin plane of the running gateway.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901", value_parser = parse_http_url, conflicts_with = "file")]
-    admin: String,
+    /// The admin plane of the running gateway. Its token, if it has one, is read from PELLUCID_ADMIN_TOKEN.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901", value_parser = AdminPlane::parse, conflicts_with = "file")]
+    admin: AdminPlane,
     /// What the running gateway is asked for.
     #[arg(long, value_enum, default_value_t = Kind::Cpu, conflicts_with = "file")]
     kind: Kind,
@@ -135,7 +136,7 @@ fn timeline(arguments: &ProfileArguments) -> Result<(), Trouble> {
 fn asked(arguments: &ProfileArguments) -> Result<Source, Trouble> {
     let question = fetch::Question::new(arguments).map_err(Trouble::Wrong)?;
     let bytes = question.answer().map_err(Trouble::Failed)?;
-    Source::read(arguments.admin.clone(), bytes).map_err(Trouble::Failed)
+    Source::read(arguments.admin.to_string(), bytes).map_err(Trouble::Failed)
 }
 
 fn one(arguments: &ProfileArguments, mut source: Source, sink: &Sink, format: Format) -> Result<Vec<u8>, Trouble> {

@@ -14,17 +14,18 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::admin::AdminPlane;
 use super::health::block_on;
-use super::{FAILED, WRONG, parse_http_url, say};
+use super::{FAILED, WRONG, say};
 use answer::Plain;
 use asker::{Asker, Question, Refusal};
 use view::Paint;
 
 #[derive(Args)]
 pub(super) struct TopArguments {
-    /// The admin plane of the running gateway.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901", value_parser = parse_http_url)]
-    admin: String,
+    /// The admin plane of the running gateway. Its token, if it has one, is read from PELLUCID_ADMIN_TOKEN.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901", value_parser = AdminPlane::parse)]
+    admin: AdminPlane,
     /// Print one snapshot as plain text and end; also where standard output is no terminal.
     #[arg(long)]
     once: bool,

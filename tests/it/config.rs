@@ -172,7 +172,7 @@ const KEYS: &[Broken] = &[
     Broken {
         what: "admin",
         yaml: listening!("admin: { bnid: 127.0.0.1:2 }"),
-        says: &["2:10: found the unknown key `bnid`, expected one of `bind`, `debug`, `hosts`; did you mean `bind`?"],
+        says: &["2:10: found the unknown key `bnid`, expected one of `bind`, `debug`, `hosts`, `token`, `trace_url`; did you mean `bind`?"],
     },
     Broken {
         what: "a route",

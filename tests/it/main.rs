@@ -13,6 +13,7 @@
 
 mod support;
 
+mod admin_token;
 mod allocations;
 mod api;
 mod captured;
@@ -30,6 +31,7 @@ mod reload;
 mod reload2;
 mod restart;
 mod watch;
+mod exporters;
 mod faults;
 mod faults2;
 mod faults_client;

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 
+use super::super::admin::AdminPlane;
 use super::super::complain;
 use super::super::health::block_on;
 use super::{Kind, ProfileArguments};
@@ -26,6 +27,7 @@ const REFUSAL_BYTES_MAX: usize = 16 * 1024;
 pub(super) struct Question {
     pub(super) url: Url,
     pub(super) timeout: Duration,
+    admin: AdminPlane,
     announcement: String,
 }
 
@@ -45,7 +47,7 @@ impl Question {
             url.query_pairs_mut().extend_pairs(&query);
         }
         let timeout = PATIENCE + Duration::from_secs(u64::from(seconds.unwrap_or(0)));
-        Ok(Question { url, timeout, announcement: announcement(arguments, seconds) })
+        Ok(Question { url, timeout, admin: arguments.admin.clone(), announcement: announcement(arguments, seconds) })
     }
 
     /// Says what it does, which may take a while, and does it.
@@ -56,9 +58,13 @@ impl Question {
 
     async fn ask(&self) -> Result<Vec<u8>, String> {
         let trouble = |error: reqwest::Error| format!("{}: {}", self.url, with_causes(&error.without_url()));
-        let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).timeout(self.timeout);
-        let mut response = client.build().map_err(trouble)?.get(self.url.clone()).send().await.map_err(trouble)?;
+        let client = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).timeout(self.timeout).build();
+        let request = self.admin.get(&client.map_err(trouble)?, self.url.clone())?;
+        let mut response = request.send().await.map_err(trouble)?;
         let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(format!("{}: {}", self.url, self.admin.unauthorized()));
+        }
         let bytes_max = if status.is_success() { PROFILE_BYTES_MAX } else { REFUSAL_BYTES_MAX };
         let mut body = Vec::new();
         while body.len() <= bytes_max

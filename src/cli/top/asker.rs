@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use super::super::admin::AdminPlane;
 use super::answer::{Answer, Plain, Requests};
 use crate::base::text::with_causes;
 
@@ -49,7 +50,7 @@ pub(super) struct Told {
 #[derive(Clone)]
 pub(super) struct Asker {
     client: Client,
-    admin: String,
+    admin: AdminPlane,
 }
 
 #[derive(Deserialize)]
@@ -60,9 +61,9 @@ struct RefusalBody {
 }
 
 impl Asker {
-    pub(super) fn new(admin: &str) -> Result<Self, String> {
+    pub(super) fn new(admin: &AdminPlane) -> Result<Self, String> {
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build().map_err(|error| reason(&error))?;
-        Ok(Asker { client, admin: admin.to_owned() })
+        Ok(Asker { client, admin: admin.clone() })
     }
 
     pub(super) async fn ask(&self, question: &Question) -> Result<Answer, String> {
@@ -125,7 +126,10 @@ impl Asker {
 
     async fn get(&self, url: &Url) -> Result<(StatusCode, Vec<u8>), String> {
         let trouble = |error: reqwest::Error| format!("{url}: {}", reason(&error.without_url()));
-        let mut response = self.client.get(url.clone()).send().await.map_err(trouble)?;
+        let mut response = self.admin.get(&self.client, url.clone())?.send().await.map_err(trouble)?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(format!("{url}: {}", self.admin.unauthorized()));
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(trouble)? {
             body.extend_from_slice(&chunk);

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Admin;
+use super::{Admin, guard};
 use crate::control::swap::Control;
 use crate::telemetry::export::ledger::Signal;
 use crate::telemetry::export::metrics::{Family, FamilyKind};
@@ -43,7 +43,7 @@ fn wants_openmetrics(headers: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= weight("text/plain")
 }
 
-/// Endpoints, configuration and build.
+/// Endpoints, configuration, refusals of the admin plane and build.
 pub(super) fn control_families(control: &Control) -> Vec<Family> {
     let mut connections = Family::new(&names::UPSTREAM_CONNECTIONS, FamilyKind::Gauge);
     let mut connects = Family::new(&names::UPSTREAM_CONNECTS, FamilyKind::Counter);
@@ -68,6 +68,10 @@ pub(super) fn control_families(control: &Control) -> Vec<Family> {
     for (outcome, count) in control.reloads() {
         reloads.push(vec![(names::LABEL_OUTCOME, outcome.label().into())], count as f64);
     }
+    let mut refused = Family::new(&names::ADMIN_REFUSED, FamilyKind::Counter);
+    for (reason, count) in guard::refused() {
+        refused.push(vec![(names::LABEL_REASON, reason.into())], count as f64);
+    }
     let mut build = Family::new(&names::BUILD_INFO, FamilyKind::Gauge);
     build.push(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0);
     vec![
@@ -77,6 +81,7 @@ pub(super) fn control_families(control: &Control) -> Vec<Family> {
         Family::single(&names::CONFIG_GENERATION, FamilyKind::Gauge, current.generation as f64),
         Family::single(&names::CONFIG_LOADED, FamilyKind::Gauge, current.loaded_unix_nanos as f64 / 1e9),
         reloads,
+        refused,
         build,
     ]
 }

@@ -1,8 +1,9 @@
 //! The admin plane: an axum router on a listener of its own.
 //!
 //! In: the control plane's state. Out: health, metrics, the API as JSON, profiles. It reads; only `reload` changes anything. Loopback unless
-//! configured otherwise. Not here: requests of clients.
+//! configured otherwise, and behind a token where one is configured. Not here: requests of clients.
 
+mod accounts;
 mod api;
 mod console;
 mod debug;
@@ -40,6 +41,7 @@ pub(crate) struct Admin {
 }
 
 pub(crate) fn router(admin: Admin) -> Router {
+    guard::warn_if_open(&admin);
     Router::new()
         .route("/", get(index))
         .route("/healthz", get(async || "ok\n"))
@@ -54,7 +56,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/api/v1/overview", get(api::overview))
         .route("/api/v1/history", get(api::history))
         .route("/api/v1/topology", get(api::topology))
-        .route("/api/v1/telemetry", get(api::telemetry))
+        .route("/api/v1/telemetry", get(accounts::telemetry))
         .route("/api/v1/reload", post(api::reload))
         .route("/api/v1/live", get(live::live))
         .route("/api/v1/explain", get(api::explain))
@@ -77,19 +79,13 @@ async fn index() -> &'static str {
      /api/v1/routes        routes\n\
      /api/v1/upstreams     upstreams and their endpoints\n\
      /api/v1/requests      recent requests: ?limit=&route=&status=&min_ms=&trace_id=\n\
-     /api/v1/telemetry     what became of every span, metric point and log line\n\
-     /api/v1/overview      rates, errors, times by route, and what changed: ?window=
-\
-     /api/v1/history       the same over the last hour: ?route=&span=
-\
-     /api/v1/topology      who asks whom: ?window=
-\
-     /api/v1/live          server-sent events: ?q=
-\
-     /api/v1/explain       which route takes a request: ?url=&method=&header=
-\
-     /api/v1/openapi.json  all of it, described
-\
+     /api/v1/telemetry     what became of every span, metric point and log line, how exports go, who uses the series\n\
+     /api/v1/overview      rates, errors, times by route, and what changed: ?window=\n\
+     /api/v1/history       the same over the last hour: ?route=&span=\n\
+     /api/v1/topology      who asks whom: ?window=\n\
+     /api/v1/live          server-sent events: ?q=\n\
+     /api/v1/explain       which route takes a request: ?url=&method=&header=\n\
+     /api/v1/openapi.json  all of it, described\n\
      POST /api/v1/reload   read the configuration again\n\
      /console/             all of this as a page\n\
      /debug/pprof/         profiles, for go tool pprof and for browsers\n"
@@ -112,6 +108,9 @@ impl Admin {
         let applied = joined.unwrap_or_else(|_| Err(Refused::Unreadable("the reload broke down".to_owned())))?;
         self.telemetry.set_keep(applied.telemetry.keep.clone());
         self.profiling.apply(applied.telemetry.profiles);
+        if applied.diff.other.contains(&"admin") {
+            guard::warn_if_open(self);
+        }
         Ok(applied)
     }
 

@@ -9,6 +9,7 @@ pub(crate) mod problem;
 pub(crate) mod yaml;
 pub(crate) mod decode;
 pub(crate) mod values;
+pub(crate) mod trace_url;
 pub(crate) mod telemetry;
 pub(crate) mod schema;
 pub(crate) mod filters;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::decode::{Pairs, Placed};
 use super::filters::FilterEntry;
 use super::telemetry::Telemetry;
-use super::values::{Count, Size, Span};
+use super::trace_url::TraceUrl;
+use super::values::{Count, Secret, Size, Span};
 
 pub(crate) const ADMIN_PORT: u16 = 9901;
 
@@ -107,13 +108,19 @@ section! {
 section! {
     /// The admin plane.
     Admin {
-        /// Address and port. Anyone who reaches it sees what goes through the gateway.
+        /// Address and port. Without a token, anyone who reaches it sees what goes through the gateway.
         bind: Placed<SocketAddr> = Placed { value: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)), mark: Default::default() },
         /// Serve `/debug/pprof/`. Default: only where the address is a loopback one.
         debug: Option<bool> = None,
         /// Names with dots by which browsers reach the admin plane, such as a reverse proxy's; others are refused, so that a page from elsewhere
         /// cannot ask by a name of its own.
         hosts: Vec<String> = Vec::new(),
+        /// What everyone has to show who asks for more than /healthz and /readyz: as a bearer token, or as the password of any user. At least 16
+        /// characters; best from the environment, as in `${PELLUCID_ADMIN_TOKEN}`. Default: nobody is asked.
+        token: Option<Secret> = None,
+        /// Where a trace store shows the trace of a request: a URL with `{trace_id}` in it, and `{span_id}`, `{begin_ms}`, `{end_ms}` where they are
+        /// needed.
+        trace_url: Option<TraceUrl> = None,
     }
 }
 

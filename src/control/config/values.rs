@@ -1,17 +1,20 @@
 //! Values with a notation: durations, sizes, shares, counts, addresses.
 //!
-//! In: scalars such as `250ms`, `64KiB`, `0.01`. Out: numbers in a known unit. Not here: sections.
+//! In: scalars such as `250ms`, `64KiB`, `0.01`. Out: numbers in a known unit, places, and secrets that no output shows. Not here: sections.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
 
 use super::decode::{Decode, scalar};
 use super::problem::Problems;
-use super::yaml::Node;
+use super::yaml::{Content, Node};
 
 /// `250ms`, `5s`, `2m`, `1h`; `0` is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,9 +194,80 @@ impl Serialize for LogPlace {
     }
 }
 
+/// Characters that a [`Secret`] may have: enough that nobody guesses it, few enough for a header.
+const SECRET_CHARACTERS: RangeInclusive<usize> = 16..=1024;
+
+/// A token that is shown nowhere: not in messages, not in logs, not in the configuration as the admin plane tells it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// What a bearer token may consist of (`b64token` of RFC 6750, section 2.1), so that it goes into a header as it is.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let start = text.trim_end_matches('=');
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        let good = SECRET_CHARACTERS.contains(&text.len()) && !start.is_empty() && start.bytes().all(fits);
+        good.then(|| Secret(text.to_owned()))
+    }
+
+    /// What `parse` takes, for messages.
+    pub(crate) fn expected() -> String {
+        format!(
+            "{} to {} characters out of A-Z, a-z, 0-9 and -._~+/, then any number of =",
+            SECRET_CHARACTERS.start(),
+            SECRET_CHARACTERS.end()
+        )
+    }
+
+    /// Takes as long for a wrong value as for the right one; only the length of the secret may show.
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+
+    /// The value, for the one header that carries it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Decode for Secret {
+    const LEAF: bool = true;
+
+    /// The mistake says how long the value is, and not what it is.
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let Content::Scalar(text) = &node.content else {
+            problems.add(node.mark, format!("found {}, expected a secret of {}", node.describe(), Self::expected()));
+            return None;
+        };
+        let secret = Self::parse(text);
+        if secret.is_none() {
+            let found = text.chars().count();
+            problems.add(node.mark, format!("found a secret of {found} characters that is not shown, expected {}", Self::expected()));
+        }
+        secret
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "writeOnly": true })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::config::problem::Mark;
 
     #[test]
     fn durations_and_sizes_have_units() {
@@ -207,6 +281,35 @@ mod tests {
         assert_eq!(parse_size("10MB"), Some(10_000_000));
         for bad in ["-1", "1.5KiB", "KiB", "1kib", "99999999999GiB", ""] {
             assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    fn secret(text: &str) -> (Option<Secret>, String) {
+        let mut problems = Problems::default();
+        let node = Node { mark: Mark { line: 1, column: 1 }, content: Content::Scalar(text.to_owned()) };
+        (Secret::decode(&node, &mut problems), problems.lines("f").join("\n"))
+    }
+
+    #[test]
+    fn a_secret_is_told_apart_and_never_shown() {
+        let (good, said) = secret("correct-horse+battery/staple==");
+        let good = good.unwrap();
+        assert!(said.is_empty() && good.is(b"correct-horse+battery/staple=="));
+        for wrong in ["", "correct-horse+battery/staple=", "Correct-horse+battery/staple=="] {
+            assert!(!good.is(wrong.as_bytes()), "{wrong}");
+        }
+        assert_eq!((format!("{good:?}"), json!(good)), ("***".to_owned(), json!("***")));
+    }
+
+    #[test]
+    fn a_secret_that_is_refused_is_not_shown_either() {
+        let long = "x".repeat(1025);
+        for bad in
+            ["", "fifteen-letters", "================", "correct horse battery", "correct=horse-battery", "höhere-gewalt-genug", &long]
+        {
+            let (found, said) = secret(bad);
+            assert!(found.is_none() && said.contains(&format!("of {} characters", bad.chars().count())), "{bad}: {said}");
+            assert!(bad.is_empty() || !said.contains(bad), "{said}");
         }
     }
 }
