@@ -19,6 +19,7 @@ use crate::support::process::Pellucid;
 use crate::support::stack::{Collector, tool};
 use crate::support::{Client, find, get, wait_for};
 
+const OTHER_TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319d";
 const TRACE_ID: &str = "0af7651916cd43dd8448eb211c80319c";
 /// Shares that differ by less are equal, in points.
 const SHARE_TOLERANCE: f64 = 3.0;
@@ -360,6 +361,12 @@ fn pushed_samples_are_linked_to_the_traces_that_they_were_taken_in_and_all_accou
     let (origin, collector) = (lean_origin(), Collector::start(None, None));
     let telemetry = format!("telemetry: {{ {}, profiles: {{ continuous: true, hz: 250, push: true }} }}\n", collector.otlp());
     let gateway = Pellucid::start(&(two_routes(&origin) + &telemetry));
+    // Threads are found a moment after the profiler has begun.
+    wait_long("a worker to be sampled", || {
+        download(&gateway, 50_000_000, OTHER_TRACE_ID);
+        let sampled = |line: &str| line.starts_with("pellucid_cpu_phase_seconds_total{") && line.contains("pellucid-w");
+        gateway.metrics().lines().any(sampled).then_some(())
+    });
     download(&gateway, 200_000_000, TRACE_ID);
     let linked = wait_long("the pushed samples", || Some(pushed(&collector, TRACE_ID).0).filter(|linked| !linked.is_empty()));
     // A sample before the request had its route is linked too; there is hardly one.
