@@ -1,30 +1,26 @@
 // Drives the console in a real Chromium, as a reader would, and says what it found.
-// In: `node console.mjs <admin url> <data url> <scenario>`; PELLUCID_BROWSER is the folder that holds node_modules (see tests/install),
-// PELLUCID_CHROMIUM the browser. Out: one JSON line a check, {scenario, check, ok, found}, and an exit code that is not 0 where one failed.
+// In: `node console.mjs <admin url> <data url> <scenario>`; chromium.mjs says which browser. PELLUCID_FACTS is a JSON file with
+// what another witness saw, for the scenarios that compare with one.
+// Out: one JSON line a check, {scenario, check, ok, found}, and an exit code that is not 0 where one failed.
 // Every wait is for a fact; the deadline is only there to fail. Not here: gateways and origins, which tests/it/console.rs starts.
-import { readFileSync, rmSync, mkdtempSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { request as httpRequest } from "node:http";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { goTo, load, openBrowser, settled, wait } from "./chromium.mjs";
 
-const PATIENCE_MS = 20_000;
 /** What the promise "within a second" means. */
 const LIVE_MS = 1_000;
 const LIVE_TRIES = 8;
+/** What the gateway writes in place of a secret. The page may have a word of its own. */
+const HIDDEN = "REDACTED";
 const MARKUP = "<img src=x onerror=window.__pwned=1>";
 const LONG_PATH_BYTES = 8_000;
-const CHROMIUM_ARGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-dev-shm-usage",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-  "--no-first-run",
-  // Whatever the page asks for elsewhere is not even looked up.
-  "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-];
+/** Begins and ends are rounded to microseconds one by one, so a length may be off by as much again. */
+const ROUNDING_MS = 0.002;
+const MICROSECOND_MS = 0.001;
+/** The phases whose spans carry a time, in the order of the page's columns. The page has `tls` between them, which no span has. */
+const SPAN_PHASES = ["queue", "dns", "connect", "send", "wait", "body"];
+/** Relaying so much costs the gateway enough CPU time to be sampled a few times. */
+const BURNING_BYTES = 50_000_000;
 /** The label of each tab, the page behind it, and the letter that follows `g`. */
 const PAGES = [
   ["Overview", "overview", "o"],
@@ -36,10 +32,7 @@ const PAGES = [
 ];
 
 const [admin, data, scenario] = process.argv.slice(2);
-const cache = process.env.PELLUCID_BROWSER;
-if (!admin || !data || !scenario || !cache) fail("usage: PELLUCID_BROWSER=<folder> node console.mjs <admin url> <data url> <scenario>");
-const load = createRequire(join(cache, "package.json"));
-const { chromium } = load("playwright-core");
+if (!admin || !data || !scenario) fail("usage: node console.mjs <admin url> <data url> <scenario>");
 const axeSource = readFileSync(load.resolve("axe-core/axe.min.js"), "utf8");
 let failures = 0;
 
@@ -55,17 +48,6 @@ function check(name, ok, found = null) {
   console.log(JSON.stringify({ scenario, check: name, ok: Boolean(ok), found }));
 }
 
-/** Asks until `fact` gives something other than null or false; what it gave, or null when time is up. */
-async function wait(fact, patience = PATIENCE_MS) {
-  const deadline = performance.now() + patience;
-  for (;;) {
-    const found = await fact();
-    if (found !== null && found !== false && found !== undefined) return found;
-    if (performance.now() > deadline) return null;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
 /** A request through the gateway, its path byte for byte as given. */
 function send(path, { method = "GET", headers = {} } = {}) {
   return new Promise((resolve, reject) => {
@@ -77,9 +59,13 @@ function send(path, { method = "GET", headers = {} } = {}) {
   });
 }
 
-async function api(path) {
+async function apiText(path) {
   const answer = await fetch(new URL(`/api/v1/${path}`, admin));
-  return answer.json();
+  return answer.text();
+}
+
+async function api(path) {
+  return JSON.parse(await apiText(path));
 }
 
 /** The newest remembered request that a filter matches. */
@@ -94,19 +80,11 @@ class Reader {
     this.asked = 0;
     /** Complaints of the browser that a scenario provokes. */
     this.expected = [];
-    this.profile = mkdtempSync(join(tmpdir(), "pellucid-console-"));
   }
 
   async open(options = {}) {
-    this.context = await chromium.launchPersistentContext(this.profile, {
-      executablePath: process.env.PELLUCID_CHROMIUM ?? "/usr/bin/chromium",
-      args: CHROMIUM_ARGS,
-      headless: true,
-      viewport: { width: 1280, height: 900 },
-      reducedMotion: "reduce",
-      ...options,
-    });
-    this.context.setDefaultTimeout(PATIENCE_MS);
+    this.browser = await openBrowser(options);
+    this.context = this.browser.context;
     await this.context.exposeBinding("pellucidViolation", (_, what) => this.wrong.push(`policy: ${what}`));
     await this.context.addInitScript(() => {
       addEventListener("securitypolicyviolation", (event) => {
@@ -135,17 +113,11 @@ class Reader {
 
   /** Shows a page of the console, loaded anew, and waits until nothing on it waits. */
   async go(hash) {
-    await this.page.goto("about:blank");
-    await this.page.goto(new URL(`/console/${hash}`, admin).href, { waitUntil: "load" });
-    await this.settled(hash.replace(/^#\//, "").split(/[/?]/)[0]);
+    await goTo(this.page, admin, hash);
   }
 
-  async settled(name) {
-    const there = (wanted) => {
-      const main = document.querySelector("main[data-page]");
-      return main?.dataset.page === wanted && main.querySelector("h1") && !main.querySelector(".dots");
-    };
-    await this.page.waitForFunction(there, name);
+  settled(name) {
+    return settled(this.page, name);
   }
 
   /** Loads the same address again, from nothing but the address. */
@@ -162,8 +134,7 @@ class Reader {
   }
 
   async close() {
-    await this.context?.close();
-    rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
+    await this.browser?.close();
   }
 }
 
@@ -181,9 +152,10 @@ function readTime(text) {
   return { value: Number(digits.replaceAll(",", "")) * factor, slack: 0.51 * factor * 10 ** -decimals };
 }
 
-function isTime(text, wanted) {
+/** @param {number} more what was rounded off before the console rounded */
+function isTime(text, wanted, more = 0) {
   const read = readTime(text);
-  return read !== null && Math.abs(read.value - wanted) <= read.slack;
+  return read !== null && Math.abs(read.value - wanted) <= read.slack + more;
 }
 
 /** A request that was just sent is in the list within a second, and opens into what the API says of it. */
@@ -525,7 +497,181 @@ async function demoFlame(reader) {
   check("the flame graph is drawn", state === "drawn" && frames > 0, { state, frames });
 }
 
-const SCENARIOS = { live, filter, keyboard, access, hostile, speed, demo };
+/** The page of a request beside the spans of it that another program took: the Collector wrote them to its file. */
+async function spans(reader) {
+  const { server, clients } = JSON.parse(readFileSync(process.env.PELLUCID_FACTS, "utf8"));
+  const row = await remembered(`trace:${server.traceId}`);
+  check("the record of the span is remembered", row !== null && row.span_id === server.spanId, row?.id);
+  await reader.go(`#/request/${encodeURIComponent(row.id)}`);
+  await reader.page.locator("table.waterfall").waitFor();
+  await sameHead(reader, server);
+  await sameAttempts(reader, clients);
+  await sameBars(reader, server, clients);
+  await sameDocument(reader, [server, ...clients]);
+}
+
+/** The value of a span's attribute; OTLP's JSON writes whole numbers as texts. */
+function attribute(span, key) {
+  const value = span.attributes.find((each) => each.key === key)?.value;
+  if (value === undefined) return null;
+  if ("intValue" in value) return Number(value.intValue);
+  const [held] = Object.values(value);
+  return typeof held === "object" ? JSON.stringify(held) : held;
+}
+
+const nanosMs = (from, until) => Number(BigInt(until) - BigInt(from)) / 1e6;
+const lengthOf = (span) => nanosMs(span.startTimeUnixNano, span.endTimeUnixNano);
+
+async function sameHead(reader, server) {
+  const [whole, self] = await reader.page.locator(".request-sub b").allTextContents();
+  check("the duration is the span's", isTime(whole, lengthOf(server), MICROSECOND_MS), { whole, span: lengthOf(server) });
+  check("the self time is the span's", isTime(self, attribute(server, "pellucid.self_time_ms"), MICROSECOND_MS), { self, span: attribute(server, "pellucid.self_time_ms") });
+  const status = await reader.text("h1 .status");
+  check("the status is the span's", status === String(attribute(server, "http.response.status_code")), status);
+  const trace = await reader.text("dl.facts code");
+  check("the trace id is the span's", trace === server.traceId, trace);
+  const verdict = await reader.text(".verdict strong");
+  check("the verdict is the span's", verdict === attribute(server, "pellucid.verdict"), verdict);
+}
+
+/** The table of attempts beside the client spans, one a row. */
+async function sameAttempts(reader, clients) {
+  const panel = reader.page.locator("section.panel").filter({ has: reader.page.getByRole("heading", { name: /attempt/i }) });
+  const rows = await panel.locator("tbody tr").evaluateAll((all) => all.map((row) => [...row.cells].map((cell) => cell.textContent.trim())));
+  const columns = (await panel.locator("thead th").allTextContents()).map((text) => text.trim());
+  const wrong = clients.flatMap((span, index) => {
+    const cells = rows[index] ?? [];
+    const said = cells.join(" ");
+    const endpoint = `${attribute(span, "server.address")}:${attribute(span, "server.port")}`;
+    const result = String(attribute(span, "http.response.status_code") ?? attribute(span, "error.type").replaceAll("_", " "));
+    const connection = attribute(span, "pellucid.connection_reused") ? "reused" : "new";
+    const phases = SPAN_PHASES.filter((phase) => !isPhase(cells[columns.indexOf(phase)], attribute(span, `pellucid.phase.${phase}_ms`)));
+    const same = [endpoint, result, connection].every((each) => said.includes(each)) && phases.length === 0;
+    return same ? [] : [{ cells, endpoint, result, connection, phases }];
+  });
+  check("the attempts are the client spans", rows.length === clients.length && wrong.length === 0, { rows: rows.length, spans: clients.length, wrong });
+}
+
+/** A dash stands for a phase that took no time. */
+function isPhase(text, wanted) {
+  return text === "–" ? wanted < ROUNDING_MS : text !== undefined && isTime(text, wanted, MICROSECOND_MS);
+}
+
+/** The bars as they are drawn, which is finer than what is written beside them. */
+async function sameBars(reader, server, clients) {
+  const rows = await reader.page.locator("table.waterfall tbody tr").evaluateAll((all) =>
+    all.map((row) => {
+      const { left, width } = row.querySelector(".lane i").style;
+      return { name: row.querySelector("th .cut").textContent, kind: row.dataset.kind, left: Number.parseFloat(left), width: Number.parseFloat(width) };
+    }),
+  );
+  const scale = lengthOf(server) / 100;
+  const near = (share, wanted) => Math.abs(share * scale - wanted) <= ROUNDING_MS;
+  const starts = rows.flatMap((row, index) => (row.kind === "attempt" ? [index] : []));
+  const wrong = clients.flatMap((span, index) => {
+    const bar = rows[starts[index]];
+    const phases = rows.slice(starts[index] + 1, starts[index + 1] ?? rows.length).filter((row) => row.kind === "phase");
+    const drawn = (phase) => phases.filter((row) => row.name === phase).reduce((sum, row) => sum + row.width, 0);
+    const off = SPAN_PHASES.filter((phase) => !near(drawn(phase), attribute(span, `pellucid.phase.${phase}_ms`)));
+    const begins = nanosMs(server.startTimeUnixNano, span.startTimeUnixNano);
+    const same = bar && near(bar.left, begins) && near(bar.width, lengthOf(span)) && off.length === 0;
+    return same ? [] : [{ bar, begins, takes: lengthOf(span), phases, off, scale }];
+  });
+  check("the bars are the client spans, to the microsecond", starts.length === clients.length && wrong.length === 0, { rows: rows.length, wrong });
+}
+
+/** What the page gives out as the request's spans. The Collector may add to a span, not change it. */
+async function sameDocument(reader, wanted) {
+  await unfold(reader.page);
+  const written = JSON.parse(await reader.page.getByLabel("Spans, as OTLP JSON", { exact: true }).textContent());
+  const ids = (all) => all.map((span) => span.spanId).sort().join();
+  check("the page writes down the same spans", ids(written) === ids(wanted), { page: ids(written), collector: ids(wanted) });
+  const wrong = written.flatMap((span) => {
+    const other = wanted.find((each) => each.spanId === span.spanId);
+    const fields = ["traceId", "parentSpanId", "name", "kind", "startTimeUnixNano", "endTimeUnixNano"].filter((field) => (span[field] ?? "") !== (other?.[field] ?? ""));
+    const attributes = span.attributes.map(({ key }) => key).filter((key) => attribute(span, key) !== (other ? attribute(other, key) : null));
+    return fields.length || attributes.length ? [{ span: span.spanId, fields, attributes }] : [];
+  });
+  check("with the same times and attributes", wrong.length === 0, wrong);
+}
+
+/** Captured headers are shown and can be filtered by; a credential is neither shown nor found. */
+async function headers(reader) {
+  const { page } = reader;
+  const secret = "s3cret";
+  const as = (tenant) => ({ headers: { "x-tenant": tenant, authorization: `Bearer ${secret}` } });
+  for (const tenant of ["acme", "other"]) await send(`/first/${tenant}`, as(tenant));
+  const q = "header.x-tenant:acme";
+  const row = await remembered(q);
+  check("the filter by a header finds the request", row?.path === "/first/acme" && row.headers["x-tenant"] === "acme", row);
+  await reader.go("#/requests");
+  await page.locator(rowOf("/first/other")).waitFor();
+  await page.fill("#filter-field", q);
+  await page.press("#filter-field", "Enter");
+  await page.locator(rowOf("/first/other")).waitFor({ state: "detached" });
+  // What comes by the stream is filtered too: the last one shows that those before it would be there.
+  for (const tenant of ["other", "acme"]) await send(`/live/${tenant}`, as(tenant));
+  await page.locator(rowOf("/live/acme")).waitFor();
+  const paths = await page.locator("tr.request a[data-row]").evaluateAll((all) => all.map((link) => link.title));
+  check("the live tail shows only those", paths.length === 2 && paths.every((path) => path.endsWith("/acme")), paths);
+  await reader.go(`#/request/${encodeURIComponent(row.id)}`);
+  const panel = page.locator("section.panel").filter({ has: page.getByRole("heading", { name: "Captured headers" }) });
+  const lines = await panel.locator("tbody tr").evaluateAll((all) => all.map((line) => [...line.children].map((part) => part.textContent.trim())));
+  const shown = (name) => lines.find(([key]) => key === name)?.[1];
+  check("the page shows the header", shown("x-tenant") === "acme", lines);
+  check("of a credential it shows only that it came", ["hidden", HIDDEN].includes(shown("authorization")) && row.headers.authorization === HIDDEN, { lines, api: row.headers });
+  await panel.getByRole("link", { name: "acme" }).click();
+  await reader.settled("requests");
+  check("its value leads to its like", (await page.inputValue("#filter-field")) === q, page.url());
+  await page.goBack();
+  await reader.settled("request");
+  await unfold(page);
+  const whole = await page.content();
+  check("the credential is nowhere on the page", !whole.includes(secret) && whole.includes("acme"), whole.length);
+  await secretFree(secret, row, as("acme"));
+}
+
+/** Nothing that the API says holds the credential, nor does a filter tell whether it was guessed right. */
+async function secretFree(secret, row, options) {
+  const events = await fetch(new URL("/api/v1/live", admin));
+  await send("/streamed", options);
+  let streamed = "";
+  for await (const bytes of events.body) {
+    streamed += Buffer.from(bytes).toString();
+    if (streamed.includes("/streamed")) break;
+  }
+  const paths = ["requests?limit=100", `requests/${encodeURIComponent(row.id)}`, "config", "overview?window=60", "telemetry"];
+  const told = await Promise.all(paths.map(apiText));
+  const leaks = [...paths, "live"].filter((_, index) => [...told, streamed][index].includes(secret));
+  check("the credential is nowhere in the API", leaks.length === 0, leaks);
+  const found = (await api(`requests?q=${encodeURIComponent(`header.authorization:*${secret}*`)}`)).requests;
+  check("the credential cannot be guessed by a filter", found?.length === 0, found?.length);
+}
+
+/** The page of a request has a word about the CPU samples inside it, whether there are any or not. */
+async function samples(reader) {
+  const { page } = reader;
+  await send("/status/204");
+  await send(`/length/${BURNING_BYTES}`);
+  for (const [name, path] of [["a quick request", "/status/204"], ["a burning request", `/length/${BURNING_BYTES}`]]) {
+    const row = await remembered(`path:${path}`);
+    await reader.go(`#/request/${encodeURIComponent(row.id)}`);
+    const panel = page.locator("section.panel").filter({ has: page.getByRole("heading", { name: "CPU samples" }) });
+    // It is asked for when it is in sight.
+    await panel.scrollIntoViewIfNeeded();
+    const said = await wait(async () => {
+      const text = await panel.innerText();
+      return /no sample fell|a sample\b/i.test(text) && (await panel.locator(".dots").count()) === 0 ? text : null;
+    });
+    check(`the page of ${name} tells of CPU samples`, said !== null, said ?? (await panel.innerText()));
+    const isDrawn = (await panel.locator("iframe[data-state=drawn]").count()) > 0;
+    const frames = isDrawn ? await panel.frameLocator("iframe").locator("svg #frames g").count() : 0;
+    check(`where there are samples of ${name}, their flame graph is drawn`, isDrawn === !/no sample fell/i.test(said ?? "") && isDrawn === frames > 0, { isDrawn, frames });
+    check(`axe, ${name}`, ...(await judged(page)));
+  }
+}
+
+const SCENARIOS = { live, filter, keyboard, access, hostile, speed, demo, spans, headers, samples };
 const run = SCENARIOS[scenario] ?? fail(`no such scenario: ${scenario}; there are ${Object.keys(SCENARIOS).join(", ")}`);
 const reader = new Reader();
 try {

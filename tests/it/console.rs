@@ -1,18 +1,20 @@
 //! The console in a real browser: what a reader sees is what the API says, soon, by any input, in any light, whatever strangers send.
 //!
-//! In: gateways with an origin, and the demo. Out: the checks of `tests/browser/console.mjs`, which drives Chromium. `tests/install` has put
-//! that browser's driver into the cache; a test that does not find it fails with that advice.
+//! In: gateways with an origin, a Collector beside one of them, and the demo. Out: the checks of `tests/browser/console.mjs`, which drives
+//! Chromium. `tests/install` has put that browser's driver into the cache; a test that does not find it fails with that advice.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::origin::Origin;
 use crate::support::process::Pellucid;
-use crate::support::{stack, temp_dir};
+use crate::support::stack::{self, Collector, Span};
+use crate::support::{Client, temp_dir, wait_for};
 
 /// A scenario that hangs is ended by then. Each wait inside it has a shorter deadline of its own.
 const SCENARIO_SECONDS: &str = "300";
@@ -33,7 +35,14 @@ fn browser_dir() -> PathBuf {
 
 /// Runs one scenario and fails with every check that did not hold. Answers with what each check found.
 fn browse(admin: SocketAddr, data: SocketAddr, scenario: &str) -> Vec<Value> {
-    let dir = browser_dir();
+    browse_beside(admin, data, scenario, &Value::Null)
+}
+
+/// The same for a scenario that compares the pages with `facts`: what another witness saw.
+fn browse_beside(admin: SocketAddr, data: SocketAddr, scenario: &str, facts: &Value) -> Vec<Value> {
+    let (dir, home) = (browser_dir(), temp_dir());
+    let witness = home.join("facts.json");
+    std::fs::write(&witness, facts.to_string()).unwrap();
     assert!(dir.join("node_modules/playwright-core").exists(), "{} is missing: run tests/install", dir.display());
     let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let run = Command::new("timeout")
@@ -41,8 +50,9 @@ fn browse(admin: SocketAddr, data: SocketAddr, scenario: &str) -> Vec<Value> {
         .arg(stack::repository("tests/browser/console.mjs"))
         .args([format!("http://{admin}"), format!("http://{data}"), scenario.to_owned()])
         .env("PELLUCID_BROWSER", &dir)
+        .env("PELLUCID_FACTS", &witness)
         // Nothing that a browser remembers comes from elsewhere or stays.
-        .env("HOME", temp_dir())
+        .env("HOME", &home)
         .output()
         .unwrap();
     let (out, errors) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
@@ -56,9 +66,40 @@ fn browse(admin: SocketAddr, data: SocketAddr, scenario: &str) -> Vec<Value> {
 
 /// A gateway in front of an origin that answers, fails and sleeps as its path says.
 fn browse_gateway(scenario: &str) -> Vec<Value> {
+    browse_gateway_with(scenario, "")
+}
+
+/// The same with a `telemetry` section.
+fn browse_gateway_with(scenario: &str, telemetry: &str) -> Vec<Value> {
     let origin = Origin::echo();
-    let gateway = Pellucid::start(&origin.config());
+    let gateway = Pellucid::start(&format!("{}{telemetry}", origin.config()));
     browse(gateway.admin, gateway.address, scenario)
+}
+
+/// Answers the first request of a connection, late where the path says so. Hangs up on the second after a while, so that it is sent again.
+fn hanging_up() -> Origin {
+    Origin::scripted(|talk| {
+        let Some(first) = talk.read_request() else { return };
+        if first.path() == "/again" {
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        talk.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        if talk.read_request().is_some() {
+            std::thread::sleep(Duration::from_millis(80));
+        }
+    })
+}
+
+/// The server span of a trace and its client spans, one after the other, once the Collector has written all of them.
+fn spans_of(collector: &Collector, trace_id: &str, attempts: usize) -> Value {
+    let server = collector.span("the server span", |span| span.text("traceId") == trace_id && span.kind() == 2);
+    let mut clients = wait_for("the client spans", || {
+        let of_trace = |span: &Span| span.text("traceId") == trace_id && span.kind() == 3;
+        let found: Vec<Span> = collector.spans().into_iter().filter(of_trace).collect();
+        (found.len() >= attempts).then_some(found)
+    });
+    clients.sort_by_key(|span| span.text("startTimeUnixNano").parse::<u64>().unwrap());
+    json!({ "server": server.json, "clients": clients.into_iter().map(|span| span.json).collect::<Vec<Value>>() })
 }
 
 fn demo() -> Pellucid {
@@ -96,6 +137,30 @@ fn what_strangers_send_stays_text_on_every_page() {
 fn the_demo_can_be_walked_from_a_failing_route_to_the_reason() {
     let gateway = demo();
     browse(gateway.admin, gateway.address, "demo");
+}
+
+#[test]
+fn the_waterfall_of_a_slow_retried_request_has_the_numbers_of_the_spans_that_the_collector_got() {
+    let (origin, collector) = (hanging_up(), Collector::start(None, None));
+    let kept = format!("telemetry: {{ {}, traces: {{ sample: 0, keep: {{ slower_than: 100ms }} }} }}\n", collector.otlp());
+    let gateway = Pellucid::start(&format!("{}{kept}", origin.config()));
+    let mut client = Client::connect(gateway.address);
+    // The first one leaves a connection behind that the second finds going stale.
+    client.send("GET /first HTTP/1.1\r\nHost: h\r\n\r\n").read_answer("GET");
+    let answer = client.send("GET /again HTTP/1.1\r\nHost: h\r\n\r\n").read_answer("GET");
+    let trace_id = answer.header("x-trace-id").unwrap();
+    let facts = spans_of(&collector, &trace_id, 2);
+    browse_beside(gateway.admin, gateway.address, "spans", &facts);
+}
+
+#[test]
+fn captured_headers_are_shown_and_found_and_a_credential_is_neither() {
+    browse_gateway_with("headers", "telemetry: { capture_headers: [x-tenant, authorization] }\n");
+}
+
+#[test]
+fn the_page_of_a_request_tells_of_the_cpu_samples_inside_it() {
+    browse_gateway_with("samples", "telemetry: { profiles: { continuous: true, hz: 199 } }\n");
 }
 
 /// Told, not judged: how soon something is seen depends on the machine. The sizes are judged beside the assets.

@@ -34,6 +34,8 @@ pub(crate) struct Wanted {
     pub(crate) upstream: Option<String>,
     /// In hexadecimal digits.
     pub(crate) trace_id: Option<String>,
+    /// The same: one request of its trace.
+    pub(crate) span_id: Option<String>,
 }
 
 /// The keys of labels, as `go tool pprof -tags` shows them.
@@ -54,6 +56,7 @@ impl Taken {
             route.as_ref().is_none_or(|name| name.is(labels.route))
                 && upstream.as_ref().is_none_or(|name| name.is(labels.upstream))
                 && wanted.trace_id.as_deref().is_none_or(|id| hex_text(&labels.trace_id.hex()) == id)
+                && wanted.span_id.as_deref().is_none_or(|id| hex_text(&labels.span_id.hex()) == id)
         });
     }
 

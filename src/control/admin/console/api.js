@@ -89,8 +89,9 @@ export async function getJson(path, params = {}, signal = undefined) {
     if (signal?.aborted) throw error;
     throw unreachable(error);
   }
-  const body = await response.json().catch(() => null);
-  if (!response.ok) throw refusal(response.status, body);
+  const text = await response.text().catch(() => "");
+  const body = parsed(text);
+  if (!response.ok) throw refusal(response, body, text);
   if (body === null) throw new ApiError(response.status, "not_json", `/api/v1/${path} did not answer with JSON`);
   return body;
 }
@@ -102,10 +103,23 @@ function unreachable(error) {
   return new ApiError(0, "unreachable", "the admin plane cannot be reached; is the gateway still running?");
 }
 
-/** @param {number} status @param {any} body */
-function refusal(status, body) {
+/** @param {string} text */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const PLAIN_CHARS_MAX = 300;
+
+/** @param {Response} response @param {any} body @param {string} text */
+function refusal(response, body, text) {
+  const { status } = response;
   const code = typeof body?.error === "string" ? body.error : `status_${status}`;
-  const message = typeof body?.message === "string" ? body.message : refusalText(status, code);
+  const isPlain = response.headers.get("content-type")?.startsWith("text/plain") && text.trim() !== "";
+  const message = typeof body?.message === "string" ? body.message : isPlain ? text.trim().slice(0, PLAIN_CHARS_MAX) : refusalText(status, code);
   return new ApiError(status, code, message, Number.isInteger(body?.at) ? body.at : columnOf(message));
 }
 
@@ -119,6 +133,7 @@ function columnOf(message) {
 function refusalText(status, code) {
   if (code === "no_such_request") return "the gateway no longer remembers this request";
   if (status === 404) return "this gateway does not have that page of the API";
-  if (status === 503) return "the admin plane is busy; it will be asked again";
+  if (status === 401) return "the admin plane gives no answer without the right name and password or token";
+  if (status === 503) return "the admin plane is busy";
   return `the admin plane answered ${status}${code === `status_${status}` ? "" : ` (${code})`}`;
 }

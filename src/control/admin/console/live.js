@@ -4,7 +4,7 @@
 import { apiUrl, getJson } from "./api.js";
 import { createStore } from "./parts/store.js";
 
-/** @typedef {{ state: "off" | "opening" | "live" | "retrying" | "polling" | "hidden", why: string }} LiveState */
+/** @typedef {{ state: "off" | "opening" | "live" | "retrying" | "polling" | "silent" | "hidden", why: string }} LiveState */
 /** @type {import("./parts/store.js").Store<LiveState>} */
 export const liveState = createStore(/** @type {LiveState} */ ({ state: "off", why: "" }));
 
@@ -42,6 +42,7 @@ class Feed {
     /** @type {EventSource | null} */
     this.source = null;
     this.polls = 0;
+    this.pollsWhy = "";
     this.ended = false;
     this.heardAt = 0;
     this.onVisibility = () => this.visibility();
@@ -104,6 +105,7 @@ class Feed {
   poll(why) {
     this.halt("polling", why);
     this.polls = 0;
+    this.pollsWhy = why;
     this.on.opened?.();
     this.timer = setInterval(() => this.ask(), POLL_MS);
     this.ask();
@@ -120,9 +122,23 @@ class Feed {
       getJson("overview", { window: 60 }),
       wantsRows ? getJson("requests", { q: this.q, limit: POLLED_ROWS }) : Promise.resolve(null),
     ]);
-    if (this.ended || liveState.get().state !== "polling") return;
-    if (overview.status === "fulfilled") this.on.overview?.(overview.value);
+    if (this.ended || this.timer === undefined) return;
+    if (overview.status === "rejected") this.unanswered(overview.reason);
+    else this.answered(overview.value);
     if (rows.status === "fulfilled" && rows.value) this.on.requests?.(rows.value.requests ?? [], 0);
+  }
+
+  /** @param {any} overview */
+  answered(overview) {
+    say("polling", this.pollsWhy);
+    this.on.overview?.(overview);
+  }
+
+  /** @param {any} error */
+  unanswered(error) {
+    // Each further question would make the browser ask its reader for a password.
+    if (error.status === 401) this.halt("silent", error.message);
+    else say("silent", error.message);
   }
 
   visibility() {
@@ -138,6 +154,7 @@ class Feed {
     this.heardAt = 0;
     clearInterval(this.watch);
     clearInterval(this.timer);
+    this.timer = undefined;
     clearTimeout(this.hiding);
     say(state, why);
   }

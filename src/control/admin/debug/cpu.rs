@@ -102,7 +102,8 @@ fn root(ask: &Ask) -> Result<Option<&'static str>, String> {
 fn title(ask: &Ask) -> String {
     let mut title = "CPU time".to_owned();
     let wanted = &ask.wanted;
-    for (word, value) in [("route", &wanted.route), ("upstream", &wanted.upstream), ("trace", &wanted.trace_id)] {
+    for (word, value) in [("route", &wanted.route), ("upstream", &wanted.upstream), ("trace", &wanted.trace_id), ("span", &wanted.span_id)]
+    {
         if let Some(value) = value {
             title = format!("{title}, {word} {value}");
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::base::ids::TraceId;
+use crate::base::ids::{SpanId, TraceId};
 use crate::base::limits::{HISTORY_SPAN, PROFILE_HZ_MAX, PROFILE_SECONDS_MAX};
 use crate::telemetry::profile::assemble::Wanted;
 
@@ -15,14 +15,14 @@ const HZ_DEFAULT: u32 = 99;
 
 /// Parameters that each page knows.
 const KNOWN: [(&str, &str); 9] = [
-    ("profile", "seconds hz debug gc ago from until route upstream trace_id"),
-    ("flamegraph", "seconds hz ago from until route upstream trace_id diff by"),
+    ("profile", "seconds hz debug gc ago from until route upstream trace_id span_id"),
+    ("flamegraph", "seconds hz ago from until route upstream trace_id span_id diff by"),
     ("heap", "seconds debug gc"),
     ("allocs", "seconds debug gc"),
     ("goroutine", "debug route upstream trace_id"),
     ("threadcreate", "debug"),
-    ("block", "seconds hz debug ago from until route upstream trace_id"),
-    ("mutex", "seconds hz debug ago from until route upstream trace_id"),
+    ("block", "seconds hz debug ago from until route upstream trace_id span_id"),
+    ("mutex", "seconds hz debug ago from until route upstream trace_id span_id"),
     ("trace", "seconds"),
 ];
 
@@ -74,10 +74,12 @@ impl Ask {
         }
         let number = |name: &str, low: u64, high: u64| number(&given, name, low, high);
         let text = |name: &str| given.get(name).filter(|value| !value.is_empty()).map(|value| (*value).to_owned());
-        let trace_id = text("trace_id").map(|digits| match TraceId::from_hex(digits.to_ascii_lowercase().as_bytes()) {
-            Some(_) => Ok(digits.to_ascii_lowercase()),
-            None => Err(format!("trace_id: found `{digits}`, expected 32 hexadecimal digits, not all zero")),
-        });
+        let id = |name: &str, digits: usize, is_one: fn(&[u8]) -> bool| {
+            let Some(found) = text(name) else { return Ok(None) };
+            let lower = found.to_ascii_lowercase();
+            let bad = || format!("{name}: found `{found}`, expected {digits} hexadecimal digits, not all zero");
+            if is_one(lower.as_bytes()) { Ok(Some(lower)) } else { Err(bad()) }
+        };
         number("gc", 0, u64::MAX)?;
         let ask = Ask {
             seconds: number("seconds", 1, PROFILE_SECONDS_MAX)?,
@@ -86,7 +88,12 @@ impl Ask {
             ago: number("ago", 0, HISTORY_SPAN.as_secs())?,
             from: number("from", 1, u64::MAX / 1_000_000)?,
             until: number("until", 1, u64::MAX / 1_000_000)?,
-            wanted: Wanted { route: text("route"), upstream: text("upstream"), trace_id: trace_id.transpose()? },
+            wanted: Wanted {
+                route: text("route"),
+                upstream: text("upstream"),
+                trace_id: id("trace_id", 32, |digits| TraceId::from_hex(digits).is_some())?,
+                span_id: id("span_id", 16, |digits| SpanId::from_hex(digits).is_some())?,
+            },
             diff: text("diff").map(|diff| Diff::parse(&diff)).transpose()?,
             by: text("by"),
         };
@@ -192,6 +199,7 @@ mod tests {
             (vec![("debug", "1")], "found the parameter `debug`"),
             (vec![("seconds", "5"), ("diff", "ago:4")], "do not overlap"),
             (vec![("trace_id", "12")], "32 hexadecimal digits"),
+            (vec![("span_id", "0000000000000000")], "16 hexadecimal digits"),
             (vec![("secs", "1")], "found the parameter `secs`"),
             (vec![("hz", "5"), ("hz", "6")], "twice"),
             (vec![("ago", "901")], "from 0 to 900"),

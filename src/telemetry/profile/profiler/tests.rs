@@ -170,6 +170,10 @@ fn a_trace_that_burned_so_long_has_so_many_samples() {
         profile.join().unwrap()
     });
     taken.retain(&Wanted { trace_id: Some(hex_text(&TraceId([0xab; 16]).hex()).to_owned()), ..Wanted::default() });
+    let mut of_other_span = taken.clone();
+    of_other_span.retain(&Wanted { span_id: Some("00000000000000ab".to_owned()), ..Wanted::default() });
+    assert!(of_other_span.samples.is_empty());
+    taken.retain(&Wanted { span_id: Some("abababababababab".to_owned()), ..Wanted::default() });
     let sampled: u64 = taken.samples.iter().map(|sample| sample.nanos).sum();
     let burned = burned.load(Ordering::Relaxed) as u64;
     let period = 1_000_000_000 / u64::from(HZ);

@@ -1,8 +1,8 @@
 // This request beside a typical one of its route: two strips on one scale, then phase by phase, the odd one marked.
 // In: the row and `typical` of /api/v1/requests/{id}. Not here: why it is odd; the verdict says that.
 import { html } from "./html.js";
-import { count, factor, isNumber, ms } from "./format.js";
-import { ABOUT, PHASES, Strip, phaseSums } from "./phases.js";
+import { count, factor, isNumber, ms, visible } from "./format.js";
+import { ABOUT, PHASES, Strip, phaseSums, shared } from "./phases.js";
 
 /** A phase stands out when it is at least so many times, and so many milliseconds more than, what is typical. */
 const ODD_FACTOR = 2;
@@ -22,7 +22,7 @@ export function compare(row, typical) {
   const known = (/** @type {unknown} */ value) => (isNumber(value) ? value : null);
   const lines = [
     { name: "whole request", here: row.duration_ms, p50: known(typical?.p50), p90: null, odd: false },
-    { name: "self", here: sums.self, p50: known(typical?.self_p50), p90: null, odd: false },
+    { name: "self", here: row.self_ms, p50: known(typical?.self_p50), p90: null, odd: false },
     ...PHASES.map((phase) => ({
       name: /** @type {string} */ (phase),
       here: sums[phase],
@@ -51,14 +51,14 @@ export function Compare({ row, typical }) {
       <p class="quiet">There is nothing to compare with yet: too few requests of this route have succeeded lately.</p>
     `;
   }
-  const usual = { ...typical.phases_p50_ms, self: typical.self_p50 ?? 0 };
+  const usual = shared(typical.phases_p50_ms ?? {}, typical.self_p50 ?? 0, typical.p50 ?? 0);
   const whole = Math.max(row.duration_ms, typical.p50 ?? 0);
   return html`
     <${Pair} name="This request" sums=${sums} whole=${whole} total=${row.duration_ms} />
-    <${Pair} name="Typical" sums=${/** @type {Record<string, number>} */ (usual)} whole=${whole} total=${typical.p50} />
+    <${Pair} name="Typical" sums=${usual} whole=${whole} total=${typical.p50} />
     <${Lines} lines=${compare(row, typical)} />
     <p class="quiet">
-      Typical is the median of ${count(typical.count)} ${typical.count === 1 ? "request" : "requests"} of the route ${typical.route}.
+      Typical is the median of ${count(typical.count)} ${typical.count === 1 ? "request" : "requests"} of the route <span class="wrap-any">${visible(typical.route)}</span>.
       ${typical.count < FEW ? " So few are only a hint." : ""}
     </p>
   `;

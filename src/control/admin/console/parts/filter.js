@@ -128,14 +128,22 @@ function Offers({ offers, chosen, take }) {
   `;
 }
 
-/** The gateway's complaint, with a mark under the place. @param {{ text: string, problem: { message: string, at: number | null } }} props */
+/** The gateway's complaint, with the place marked. @param {{ text: string, problem: { message: string, at: number | null } }} props */
 function Problem({ text, problem }) {
   return html`
     <div id="filter-problem" class="problem" role="alert">
-      ${problem.at === null ? null : html`<pre aria-hidden="true">${visible(text)}${"\n"}${" ".repeat(Math.min(problem.at, text.length))}^</pre>`}
+      ${problem.at === null ? null : html`<${Place} text=${text} at=${problem.at} />`}
       <span>${visible(problem.message)}</span>
     </div>
   `;
+}
+
+/** `at` counts characters, from 0; what cannot be seen is written out, so a caret on a second line would not meet its place. @param {{ text: string, at: number }} props */
+function Place({ text, at }) {
+  const all = [...text];
+  const before = all.slice(0, at).join("");
+  const [wrong, after] = /^(\S*)(.*)$/s.exec(all.slice(at).join(""))?.slice(1) ?? ["", ""];
+  return html`<pre aria-hidden="true">${visible(before)}<mark>${visible(wrong) || "\u00a0"}</mark>${visible(after)}</pre>`;
 }
 
 function Glass() {

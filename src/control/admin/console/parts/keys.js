@@ -1,6 +1,6 @@
 // The keyboard: single keys, and `g` followed by a letter. Pages register what their keys do while they are shown.
 // Nothing happens while text is typed, save Escape. Single keys can be switched off in the help (WCAG 2.1.4).
-import { useEffect, useRef } from "./html.js";
+import { useLayoutEffect, useRef } from "./html.js";
 import { createStore } from "./store.js";
 import { go } from "../router.js";
 
@@ -42,7 +42,8 @@ export function switchKeys(on) {
 export function useKeys(keys) {
   const held = useRef(keys);
   held.current = keys;
-  useEffect(() => {
+  // Before the browser paints: a key that comes between two pages is heard by one of them.
+  useLayoutEffect(() => {
     registered.add(held);
     return () => registered.delete(held);
   }, []);
@@ -81,6 +82,9 @@ function chord(event) {
 
 document.addEventListener("keydown", onKey);
 
+/** Where the last step led, should that row be gone at the next one. */
+let last = { key: "", at: -1 };
+
 /**
  * Moves the focus to the next row's link, or the one before: rows are what carries `data-row`.
  * @param {number} step 1 or -1
@@ -88,10 +92,19 @@ document.addEventListener("keydown", onKey);
 export function stepRow(step) {
   const rows = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("main [data-row]")]);
   if (rows.length === 0) return;
-  const now = rows.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+  const now = placeIn(rows);
   const next = now < 0 ? firstInSight(rows) : Math.min(rows.length - 1, Math.max(0, now + step));
+  last = { key: rows[next].dataset.row ?? "", at: next };
   rows[next].focus();
   rows[next].scrollIntoView({ block: "nearest" });
+}
+
+/** The row with the focus; that a row left and took the focus with it is no reason to begin anew. @param {HTMLElement[]} rows */
+function placeIn(rows) {
+  const now = rows.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+  if (now >= 0 || document.activeElement !== document.body || last.at < 0) return now;
+  const same = rows.findIndex((row) => row.dataset.row === last.key);
+  return same >= 0 ? same : Math.min(last.at, rows.length - 1);
 }
 
 /** @param {HTMLElement[]} rows */

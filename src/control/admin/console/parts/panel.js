@@ -41,14 +41,31 @@ export function Empty({ children }) {
 }
 
 /** @param {{ error: any, retry?: () => void, title?: string }} props */
-export function Failure({ error, retry, title = "This could not be shown." }) {
+export function Failure({ error, retry, title = titleOf(error) }) {
+  const advice = adviceOf(error);
   return html`
     <div class="state failure" role="alert">
       <strong>${title}</strong>
       <span>${sentence(visible(error?.message ?? error))}</span>
+      ${advice ? html`<span>${advice}</span>` : null}
       ${retry ? html`<button type="button" onClick=${retry}>Try again</button>` : null}
     </div>
   `;
+}
+
+/** @param {any} error */
+function titleOf(error) {
+  if (error?.status === 401) return "Not signed in.";
+  if (error?.status === 503) return "The gateway is busy.";
+  if (error?.status === 0) return "No answer from the gateway.";
+  return "This could not be shown.";
+}
+
+/** @param {any} error */
+function adviceOf(error) {
+  if (error?.status === 401) return "Try again, and the browser asks who you are.";
+  if (error?.status === 503) return "Traffic goes first. A moment later it answers again.";
+  return "";
 }
 
 /** With a capital letter and a full stop. @param {string} text */

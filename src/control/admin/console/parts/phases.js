@@ -29,13 +29,22 @@ const SHARE_MIN = 0.01;
  */
 export function phaseSums(row) {
   /** @type {Record<string, number>} */
-  const sums = { self: row.self_ms ?? 0 };
+  const sums = {};
   for (const phase of PHASES) {
     sums[phase] = (row.attempts ?? []).reduce((sum, attempt) => sum + (attempt.phases_ms?.[phase] ?? 0), 0);
   }
-  const known = Object.values(sums).reduce((sum, value) => sum + value, 0);
-  sums.rest = Math.max(0, (row.duration_ms ?? 0) - known);
-  return sums;
+  return shared(sums, row.self_ms ?? 0, row.duration_ms ?? 0);
+}
+
+/**
+ * The gateway works in some phases too: of its own time only what no phase holds is a part beside them, so that the parts add up to the whole.
+ * @param {Record<string, number>} phases @param {number} self @param {number} whole
+ * @returns {Record<string, number>}
+ */
+export function shared(phases, self, whole) {
+  const left = Math.max(0, whole - PHASES.reduce((sum, phase) => sum + (phases[phase] ?? 0), 0));
+  const own = Math.min(self, left);
+  return { self: own, ...phases, rest: left - own };
 }
 
 /**

@@ -29,7 +29,7 @@ export function usePolled(path, params = {}, everyMs = 0) {
     error: current ? answer.error : null,
     loading: path !== null && !current,
     at: answer.at,
-    reload: () => setRound(round + 1),
+    reload: () => setRound((/** @type {number} */ n) => n + 1),
   };
 }
 
@@ -44,15 +44,18 @@ function askAgain(path, params, everyMs, tell) {
   const ending = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
+  let isRefused = false;
   const ask = async () => {
     if (!(document.hidden && everyMs)) await answer();
-    if (everyMs && !ending.signal.aborted) timer = setTimeout(ask, everyMs);
+    // Each question to a gateway that wants a password makes the browser ask its reader for one: once is enough.
+    if (everyMs && !isRefused && !ending.signal.aborted) timer = setTimeout(ask, everyMs);
   };
   const answer = async () => {
     try {
       const data = await getJson(path, params, ending.signal);
       if (!ending.signal.aborted) tell(data, null);
     } catch (error) {
+      isRefused = /** @type {any} */ (error).status === 401;
       if (!ending.signal.aborted) tell(null, error);
     }
   };

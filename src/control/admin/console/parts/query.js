@@ -126,7 +126,12 @@ function ranked(all, typed) {
  * @param {string} value
  */
 export function quote(value) {
-  return /[\s"*\\]/.test(value) || value === "" ? `"${value.replace(/(["*\\])/g, "\\$1")}"` : value;
+  return /[\s"*\\]/.test(value) || value === "" ? `"${escaped(value)}"` : value;
+}
+
+/** As it stands between quotes. @param {string} value */
+function escaped(value) {
+  return value.replace(/(["*\\])/g, "\\$1");
 }
 
 /**
@@ -135,6 +140,22 @@ export function quote(value) {
  */
 export function term(key, value) {
   return `${key}:${quote(value)}`;
+}
+
+const QUERY_BYTES_MAX = 1024;
+
+/**
+ * The term for requests whose header has this value, or begins like it where it was cut; null where the language cannot say it.
+ * @param {string} name
+ * @param {string} value
+ * @returns {string | null}
+ */
+export function headerTerm(name, value) {
+  if (!/^[\w.-]+$/.test(name)) return null;
+  const isCut = value.endsWith("…");
+  const pattern = isCut ? `"${escaped(value.slice(0, -1))}*"` : quote(value);
+  const wanted = `header.${name}:${pattern}`;
+  return new TextEncoder().encode(wanted).length > QUERY_BYTES_MAX ? null : wanted;
 }
 
 /**

@@ -37,6 +37,9 @@ export class Rows extends Component {
     this.state = { top: 0, height: 600, narrow: NARROW.matches };
     /** @type {HTMLElement | null} */
     this.box = null;
+    /** The row that keys have led to. Keys may come faster than rows are drawn. @type {string | null} */
+    this.cursor = null;
+    this.isStepping = false;
     this.onScroll = () => this.scrolled();
     this.onNarrow = () => this.setState({ narrow: NARROW.matches });
   }
@@ -81,12 +84,55 @@ export class Rows extends Component {
 
   /** From row to row is no leaving. @param {FocusEvent} event */
   focusLeft(event) {
-    if (!(event.relatedTarget instanceof Node && this.box?.contains(event.relatedTarget))) this.props.onHold("focus", false);
+    if (this.isStepping || (event.relatedTarget instanceof Node && this.box?.contains(event.relatedTarget))) return;
+    this.cursor = null;
+    this.props.onHold("focus", false);
+  }
+
+  /** @param {FocusEvent} event */
+  focusCame(event) {
+    const row = event.target instanceof HTMLElement ? event.target.dataset.row : undefined;
+    if (row !== undefined) this.cursor = row;
+    this.props.onHold("focus", true);
+  }
+
+  /**
+   * The next row, or the one before, whether it is drawn already or not.
+   * @param {number} by 1 or -1
+   */
+  step(by) {
+    const { rows } = this.props;
+    if (rows.length === 0 || !this.box) return;
+    const now = this.cursor === null ? -1 : rows.findIndex((/** @type {RequestRow} */ row) => row.id === this.cursor);
+    const inSight = Math.ceil(this.box.scrollTop / this.rowHeight);
+    const next = Math.min(rows.length - 1, Math.max(0, now < 0 ? inSight : now + by));
+    this.cursor = rows[next].id;
+    this.isStepping = true;
+    this.props.onHold("focus", true);
+    this.reveal(next);
+    this.setState({ top: this.box.scrollTop }, () => this.focusCursor());
+  }
+
+  /** Scrolls as little as shows the row. @param {number} at */
+  reveal(at) {
+    if (!this.box) return;
+    const room = this.box.clientHeight - (this.state.narrow ? 0 : HEIGHT_WIDE) - this.rowHeight;
+    const top = Math.min(at * this.rowHeight, Math.max(this.box.scrollTop, at * this.rowHeight - room));
+    if (top !== this.box.scrollTop) this.box.scrollTop = top;
+    this.holdWhereScrolled();
+  }
+
+  focusCursor() {
+    const link = this.cursor === null ? null : this.box?.querySelector(`[data-row="${CSS.escape(this.cursor)}"]`);
+    if (link instanceof HTMLElement) link.focus({ preventScroll: true });
+    this.isStepping = false;
   }
 
   /** A row that was scrolled out of the document took the focus with it, without a word. */
   forgetLostFocus() {
-    if (!this.box?.contains(document.activeElement)) this.props.onHold("focus", false);
+    if (this.isStepping || this.box?.contains(document.activeElement)) return;
+    this.cursor = null;
+    this.props.onHold("focus", false);
   }
 
   toTop() {
@@ -102,7 +148,7 @@ export class Rows extends Component {
         class="scroller"
         ref=${(/** @type {HTMLElement | null} */ box) => (this.box = box)}
         onScroll=${this.onScroll}
-        onfocusin=${() => onHold("focus", true)}
+        onfocusin=${(/** @type {FocusEvent} */ event) => this.focusCame(event)}
         onfocusout=${(/** @type {FocusEvent} */ event) => this.focusLeft(event)}
         onMouseEnter=${() => onHold("pointer", true)}
         onMouseLeave=${() => onHold("pointer", false)}

@@ -17,7 +17,7 @@ export const PAGES = [
 ];
 
 /** @type {Record<string, string>} */
-const STATES = { opening: "Connecting", live: "Live", retrying: "Reconnecting", polling: "Every 2 s", hidden: "Paused" };
+const STATES = { opening: "Connecting", live: "Live", retrying: "Reconnecting", polling: "Every 2 s", silent: "No answer", hidden: "Paused" };
 
 /** @param {{ page: string }} props */
 export function Bar({ page }) {

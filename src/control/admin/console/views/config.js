@@ -174,7 +174,7 @@ function Explain({ params }) {
 /** @param {{ method: string, url: string, headers: string[] }} props */
 function Answer({ method, url, headers }) {
   const asked = usePolled("explain", { method, url, header: headers.map((each) => each.trim()).filter(Boolean) });
-  if (asked.error) return html`<${Failure} error=${asked.error} title="This cannot be explained." />`;
+  if (asked.error) return html`<${Failure} error=${asked.error} retry=${asked.reload} title=${asked.error.status === 400 ? "This cannot be explained." : undefined} />`;
   if (!asked.data) return html`<${Waiting} />`;
   const { matched, route, text } = asked.data;
   return html`

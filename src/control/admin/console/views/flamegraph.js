@@ -2,18 +2,19 @@
 // In: the choice, from the address. Out: a picture that can be searched and zoomed, or why there is none. It samples only when asked.
 import { html, useEffect, useMemo, useRef, useState } from "../parts/html.js";
 import { announce } from "../parts/announce.js";
+import { Frame, TAKING, headline, pprofUrl } from "../parts/flame.js";
 import { visible } from "../parts/format.js";
 import { Empty, Panel, sentence } from "../parts/panel.js";
 import { usePolled } from "../parts/polled.js";
 import { go, hashOf } from "../router.js";
 
-const PAGE = new URL("../../debug/pprof/", import.meta.url);
 const SECONDS_DEFAULT = 5;
-const FIELDS = ["seconds", "ago", "from", "until", "route", "upstream", "trace_id", "diff", "by"];
+const FIELDS = ["seconds", "ago", "from", "until", "route", "upstream", "trace_id", "span_id", "diff", "by"];
 const SPLITS = ["thread", "route", "upstream", "phase"];
 const SLACK_S = 2;
 
-/** @typedef {Record<string, string>} Choice */
+/** @typedef {import("../parts/flame.js").Choice} Choice */
+/** @typedef {import("../parts/flame.js").Outcome} Outcome */
 
 /** @param {{ params: URLSearchParams }} props */
 export function Flamegraph({ params }) {
@@ -36,13 +37,6 @@ export function Flamegraph({ params }) {
 /** @param {URLSearchParams} params @returns {Choice} */
 function chosenOf(params) {
   return Object.fromEntries(FIELDS.map((name) => [name, params.get(name) ?? ""]));
-}
-
-/** @param {string} page @param {Choice} choice */
-function pprofUrl(page, choice) {
-  const url = new URL(page, PAGE);
-  for (const [name, value] of Object.entries(choice)) if (value !== "") url.searchParams.set(name, value);
-  return url.href;
 }
 
 /** @param {{ place: string, chosen: Choice, draw: (choice: Choice) => void }} props */
@@ -94,7 +88,7 @@ function choiceOf(form, old) {
   const diff = text("diff_ago") ? `ago:${text("diff_ago")}` : text("diff_route") ? `route:${text("diff_route")}` : "";
   const isNamed = text("seconds") || text("ago");
   const window = isNamed ? { seconds: text("seconds"), ago: text("ago"), from: "", until: "" } : { seconds: "", ago: "", from: old.from, until: old.until };
-  return { ...window, route: text("route"), upstream: old.upstream, trace_id: text("trace_id"), diff, by: text("by") };
+  return { ...window, route: text("route"), upstream: old.upstream, trace_id: text("trace_id"), span_id: text("trace_id") === old.trace_id ? old.span_id : "", diff, by: text("by") };
 }
 
 /** @param {string} diff */
@@ -139,16 +133,12 @@ function Invitation({ draw }) {
   `;
 }
 
-/** @typedef {{ state: "taking" | "drawn" | "empty" | "refused", why: string, status: number }} Outcome */
-
 /** @param {{ chosen: Choice, retry: () => void }} props */
 function Picture({ chosen, retry }) {
-  const frame = useRef(/** @type {HTMLIFrameElement | null} */ (null));
-  const [outcome, setOutcome] = useState(/** @type {Outcome} */ ({ state: "taking", why: "", status: 0 }));
+  const [outcome, setOutcome] = useState(/** @type {Outcome} */ (TAKING));
   const url = pprofUrl("flamegraph", chosen);
   const isPast = chosen.ago !== "" || chosen.from !== "";
-  const loaded = () => {
-    const found = outcomeOf(frame.current);
+  const tell = (/** @type {Outcome} */ found) => {
     setOutcome(found);
     announce(found.state === "drawn" ? "The flame graph is drawn" : `No flame graph: ${found.why}`);
   };
@@ -160,24 +150,10 @@ function Picture({ chosen, retry }) {
     <${Panel} title="Flame graph of CPU time" aside=${aside}>
       ${outcome.state === "taking" ? html`<${Progress} seconds=${isPast ? 0 : Number(chosen.seconds || SECONDS_DEFAULT)} />` : null}
       ${outcome.state === "refused" || outcome.state === "empty" ? html`<${Explanation} outcome=${outcome} retry=${retry} chosen=${chosen} />` : null}
-      <iframe ref=${frame} class="flame" title="Flame graph" src=${url} onLoad=${loaded} data-state=${outcome.state}></iframe>
+      ${outcome.state === "drawn" ? html`<p class="panel-note quiet wrap-any">${sentence(visible(outcome.title))} ${sentence(visible(outcome.why))}</p>` : null}
+      <${Frame} url=${url} outcome=${outcome} tell=${tell} />
     <//>
   `;
-}
-
-/** The frame is of our own origin, so what it got can be read. @param {HTMLIFrameElement | null} frame @returns {Outcome} */
-function outcomeOf(frame) {
-  const page = frame?.contentDocument;
-  if (!page) return { state: "refused", why: "the answer could not be read", status: 0 };
-  const timing = /** @type {any} */ (frame.contentWindow?.performance.getEntriesByType("navigation")[0]);
-  const status = timing?.responseStatus ?? 0;
-  const text = (page.documentElement?.textContent ?? "").trim();
-  if (page.contentType !== "image/svg+xml") return { state: "refused", why: text || "there was no answer", status };
-  if (page.getElementById("frames")) {
-    frame?.style.setProperty("height", `${Math.min(4000, Number(page.documentElement.getAttribute("height")) || 600)}px`);
-    return { state: "drawn", why: "", status };
-  }
-  return { state: "empty", why: page.getElementById("subtitle")?.textContent ?? "no samples", status };
 }
 
 /** @param {{ seconds: number }} props */
@@ -204,16 +180,6 @@ function Explanation({ outcome, chosen, retry }) {
       <button type="button" onClick=${retry}>Try again</button>
     </div>
   `;
-}
-
-/** @param {Outcome} outcome */
-function headline({ state, status }) {
-  if (state === "empty") return "Nothing was sampled.";
-  if (status === 403) return "Profiles are switched off here.";
-  if (status === 409) return "That time is not remembered.";
-  if (status === 501) return "This build or machine cannot take profiles.";
-  if (status === 503) return "Too many profiles at once.";
-  return "There is no picture.";
 }
 
 /** @param {Outcome} outcome @param {Choice} chosen */

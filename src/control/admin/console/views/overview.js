@@ -33,6 +33,13 @@ const SPANS = [[120, "2 min"], [900, "15 min"], [3600, "1 h"]];
 export function Overview({ params }) {
   const { overview, judged, first, before } = useNow();
   useKeys(ROW_KEYS);
+  // One gateway that does not answer is one message, not one a panel.
+  if (!overview && first.error) {
+    return html`
+      <h1 tabindex="-1" class="unseen">Overview</h1>
+      <section class="panel" aria-label="Now"><${Failure} error=${first.error} retry=${first.reload} /></section>
+    `;
+  }
   return html`
     <h1 tabindex="-1" class="unseen">Overview</h1>
     ${overview
@@ -40,7 +47,7 @@ export function Overview({ params }) {
           <${Changes} changes=${overview.changes ?? []} />
           <${Figures} overview=${overview} />
         `
-      : html`<section class="panel" aria-label="Now">${first.error ? html`<${Failure} error=${first.error} retry=${first.reload} />` : html`<${Waiting} />`}</section>`}
+      : html`<section class="panel" aria-label="Now"><${Waiting} /></section>`}
     <${HistoryPanel} params=${params} overview=${overview} />
     ${overview ? html`<${Routes} overview=${overview} />` : null}
     <${Judged} rows=${judged} asked=${before} />
@@ -53,16 +60,24 @@ function useNow() {
   const [judged, setJudged] = useState(/** @type {RequestRow[]} */ ([]));
   const first = usePolled("overview", { window: 60 });
   const before = usePolled("requests", { q: "verdict:*", limit: JUDGED_MAX });
+  const [round, setRound] = useState(0);
+  const again = () => {
+    first.reload();
+    before.reload();
+    setRound(round + 1);
+  };
   useEffect(() => {
     return openLive("verdict:*", {
       overview: setOverview,
       requests: (rows) => setJudged((old) => merged(rows, old)),
+      // What ended between the answer above and the stream, or while the connection was away, stands in neither. The overview is sent at once.
+      opened: before.reload,
     });
-  }, []);
+  }, [round]);
   useEffect(() => {
     if (before.data) setJudged((old) => merged(old, before.data.requests ?? []));
   }, [before.data]);
-  return { overview: /** @type {OverviewBody | null} */ (overview ?? first.data), judged, first, before };
+  return { overview: /** @type {OverviewBody | null} */ (overview ?? first.data), judged, first: { ...first, reload: again }, before };
 }
 
 /** @param {RequestRow[]} fresh @param {RequestRow[]} old */
@@ -159,7 +174,8 @@ function HistoryPanel({ params, overview }) {
   const wanted = Number(params.get("span") ?? 900);
   const asked = usePolled("history", { route, span: wanted }, HISTORY_EVERY_MS);
   const set = (/** @type {Record<string, string | number>} */ next) => replace(hashOf("overview", { route, span: wanted, ...next }));
-  const names = (overview?.routes ?? []).map((each) => each.route);
+  // Requests that no route took have no name, and no history of their own.
+  const names = (overview?.routes ?? []).map((each) => each.route).filter(Boolean);
   const aside = html`
     <label>
       <span class="unseen">Route</span>
@@ -274,7 +290,7 @@ const COLUMNS = [
   { name: "Requests", number: true, value: (row) => row.rate, show: (row) => rate(row.rate) },
   { name: "Trend", title: "Requests a second over the window", value: (row) => row.rate, show: (row) => html`<${Spark} values=${row.spark} />`, class: "wide-only" },
   { name: "Failed", number: true, value: (row) => row.errors, show: errorsCell },
-  { name: "p50", number: true, value: (row) => row.p50, show: (row) => ms(row.p50) },
+  { name: "p50", number: true, value: (row) => row.p50, show: (row) => ms(row.p50), class: "wide-only" },
   { name: "p90", number: true, value: (row) => row.p90, show: (row) => ms(row.p90), class: "wide-only" },
   { name: "p99", number: true, value: (row) => row.p99, show: (row) => ms(row.p99) },
   { name: "p99 trend", value: (row) => row.p99, show: (row) => html`<${Spark} values=${row.spark_p99} kind="time" />`, class: "wide-only" },

@@ -3,7 +3,9 @@
 import { html, useEffect, useMemo } from "../parts/html.js";
 import { Compare } from "../parts/compare.js";
 import { Copy, CopyBlock } from "../parts/copy.js";
+import { CpuSamples } from "../parts/cpu.js";
 import { bytes, clockMs, ms, plural, visible, visibleLines, webAddress, words } from "../parts/format.js";
+import { Headers } from "../parts/headers.js";
 import { Json, pretty } from "../parts/json.js";
 import { useKeys } from "../parts/keys.js";
 import { Cut, Empty, Failure, Panel, Waiting } from "../parts/panel.js";
@@ -13,7 +15,7 @@ import { term } from "../parts/query.js";
 import { Status } from "../parts/rows.js";
 import { lastTail } from "../parts/tail.js";
 import { Waterfall } from "../parts/waterfall.js";
-import { go, hashOf } from "../router.js";
+import { go, hashOf, parseHash } from "../router.js";
 
 /** @typedef {import("../api.js").RequestRow} RequestRow */
 
@@ -21,12 +23,13 @@ import { go, hashOf } from "../router.js";
 export function Request({ id }) {
   const asked = usePolled(`requests/${encodeURIComponent(id)}`);
   const list = hashOf("requests", { q: lastTail().q });
-  useKeys({ Escape: () => go(list), j: () => beside(id, 1), k: () => beside(id, -1) });
+  useKeys({ Escape: () => go(list), j: () => beside(1), k: () => beside(-1) });
   const known = useMemo(() => lastTail().rows.find((row) => row.id === id), [id]);
   if (asked.data) return html`<${Whole} body=${asked.data} list=${list} />`;
+  const isForgotten = asked.error?.status === 404;
   const body = asked.error
     ? html`
-        <${Failure} error=${asked.error} retry=${asked.reload} title=${asked.error.status === 404 ? "Forgotten." : undefined} />
+        <${Failure} error=${asked.error} retry=${isForgotten ? undefined : asked.reload} title=${isForgotten ? "Forgotten." : undefined} />
         ${known ? html`<p>What the list knew of it:</p><pre tabindex="0"><${Json} value=${known} /></pre>` : null}
       `
     : html`<${Waiting} />`;
@@ -37,13 +40,13 @@ export function Request({ id }) {
   `;
 }
 
-/** The next or former one of the list that was open. @param {string} id @param {number} step */
-function beside(id, step) {
-  const rows = lastTail().rows;
-  const at = rows.findIndex((row) => row.id === id);
-  const next = at < 0 ? undefined : rows[at + step];
+/** The next or former one of the list that was open, counted from the address: what is drawn may lag behind fast keys. @param {number} step */
+function beside(step) {
+  const tail = lastTail();
+  const at = tail.rows.findIndex((row) => row.id === parseHash(location.hash).id);
+  const next = at < 0 ? undefined : tail.rows[at + step];
   if (!next) return;
-  lastTail().opened = next.id;
+  tail.opened = next.id;
   go(hashOf("request", {}, next.id));
 }
 
@@ -57,7 +60,7 @@ function Whole({ body, list }) {
   const row = /** @type {RequestRow} */ (body.request);
   return html`
     <p class="crumbs"><a href=${list}>← Requests</a><span class="quiet"> Esc goes back, j and k to the next and former</span></p>
-    <${Head} row=${row} curl=${body.curl} />
+    <${Head} row=${row} curl=${body.curl} trace=${body.trace_url ? webAddress(body.trace_url) : null} />
     <${VerdictBanner} row=${row} />
     <div class="split">
       <${Panel} title="Waterfall" aside=${html`<${Legend} />`} class="main-part">
@@ -68,23 +71,26 @@ function Whole({ body, list }) {
       <//>
     </div>
     <${Attempts} row=${row} />
+    <${Filters} filters=${body.filters ?? []} />
+    <${CpuSamples} row=${row} flame=${body.flamegraph} />
     <div class="halves">
       <${Facts} row=${row} body=${body} />
-      <${Headers} row=${row} />
+      <${Headers} headers=${row.headers} />
     </div>
     <${Documents} body=${body} />
   `;
 }
 
-/** @param {{ row: RequestRow, curl: string | null }} props */
-function Head({ row, curl }) {
+/** @param {{ row: RequestRow, curl: string | null, trace: string | null }} props */
+function Head({ row, curl, trace }) {
   return html`
     <div class="request-head">
       <h1 tabindex="-1"><${Status} row=${row} /> <span class="quiet">${visible(row.method)}</span> <span class="wrap-any">${visible(row.path)}</span></h1>
       <p class="request-sub">
         <b class="num">${ms(row.duration_ms)}</b><span class="quiet">, of which the gateway itself <b class="num">${ms(row.self_ms)}</b></span>
         <span class="quiet">at <time title=${row.start}>${clockMs(row.began_ms)}</time></span>
-        <a href=${hashOf("requests", { q: term("route", row.route) })}>route ${visible(row.route) || "(none)"}</a>
+        <a class="cut" title=${visible(row.route)} href=${hashOf("requests", { q: term("route", row.route) })}>route ${visible(row.route) || "(none)"}</a>
+        ${trace ? html`<a href=${trace} target="_blank" rel="noreferrer">Open in the trace store ↗</a>` : null}
         ${curl ? html`<${Copy} text=${curl} label="Copy as curl" />` : null}
       </p>
     </div>
@@ -148,7 +154,7 @@ function AttemptRow({ attempt, number, upstream }) {
       <th scope="row"><a
         class="cut"
         href=${hashOf("requests", { q: attempt.endpoint ? term("endpoint", attempt.endpoint) : "" })}
-      >${visible(attempt.endpoint ?? "none")}</a> <span class="quiet">${visible(upstream ?? "")}</span></th>
+      >${visible(attempt.endpoint ?? "none")}</a> <${Cut} class="quiet name" text=${upstream ?? ""} /></th>
       <td><span data-tone=${bad ? "bad" : ""}>${visible(result) || "–"}</span></td>
       <td class="quiet">${attempt.reused ? "reused" : "new"}</td>
       ${PHASES.map((phase) => html`<td key=${phase} class="num">${attempt.phases_ms?.[phase] ? ms(attempt.phases_ms[phase]) : html`<span class="quiet">–</span>`}</td>`)}
@@ -156,13 +162,33 @@ function AttemptRow({ attempt, number, upstream }) {
   `;
 }
 
+/** @param {number} us */
+const micros = (us) => `${us.toFixed(1)} µs`;
+
+/** Too short for the waterfall, where they are a part of the gateway's own time. @param {{ filters: { name: string, us: number }[] }} props */
+function Filters({ filters }) {
+  if (filters.length === 0) return null;
+  const sum = filters.reduce((all, filter) => all + filter.us, 0);
+  const rows = filters.map((filter, index) => html`
+    <tr key=${index}><td>${index + 1}</td><th scope="row">${visible(filter.name)}</th><td class="num">${micros(filter.us)}</td></tr>
+  `);
+  return html`
+    <${Panel} title="Filters" aside=${html`<span class="quiet">${micros(sum)} of the gateway's own time</span>`}>
+      <table>
+        <caption class="unseen">The filters that ran, in the order of the configuration, with their time</caption>
+        <thead><tr><th scope="col">#</th><th scope="col">Filter</th><th scope="col" class="num">Time</th></tr></thead>
+        <tbody>${rows}</tbody>
+      </table>
+    <//>
+  `;
+}
+
 /** @param {{ row: RequestRow, body: any }} props */
 function Facts({ row, body }) {
-  const trace = body.trace_url ? webAddress(body.trace_url) : null;
   /** @type {[string, any][]} */
   const facts = [
     ["Trace", html`<code class="wrap-any">${visible(row.trace_id)}</code> <${Copy} text=${row.trace_id} name="Copy the trace id" />`],
-    ["Links", html`<${Links} row=${row} trace=${trace} flame=${body.flamegraph} />`],
+    ["Links", html`<${Links} row=${row} flame=${body.flamegraph} />`],
     ["Client", visible(row.client)],
     ["Host", row.host ? visible(row.host) : null],
     ["User agent", row.user_agent ? visible(row.user_agent) : null],
@@ -177,12 +203,11 @@ function Facts({ row, body }) {
   `;
 }
 
-/** @param {{ row: RequestRow, trace: string | null, flame: string | null }} props */
-function Links({ row, trace, flame }) {
+/** @param {{ row: RequestRow, flame: string | null }} props */
+function Links({ row, flame }) {
   const graph = flame ? new URLSearchParams(flame.slice(flame.indexOf("?") + 1)) : null;
   return html`
     <span class="links">
-      ${trace ? html`<a href=${trace} target="_blank" rel="noopener noreferrer">Trace store ↗</a>` : null}
       ${graph ? html`<a href=${hashOf("flamegraph", Object.fromEntries(graph))}>Flame graph of that time</a>` : null}
       <a href=${hashOf("requests", { q: term("trace", row.trace_id) })}>Same trace</a>
       <a href=${hashOf("requests", { q: `${term("route", row.route)} ${sameKind(row)}`.trim() })}>Requests like it</a>
@@ -194,18 +219,6 @@ function Links({ row, trace, flame }) {
 function sameKind(row) {
   if (row.verdict) return term("verdict", row.verdict.code);
   return row.error ? term("error", row.error) : "";
-}
-
-/** @param {{ row: RequestRow }} props */
-function Headers({ row }) {
-  const names = Object.keys(row.headers ?? {}).sort();
-  return html`
-    <${Panel} title="Captured headers" aside=${html`<span class="quiet">secrets hidden</span>`}>
-      ${names.length === 0
-        ? html`<${Empty}>None are kept.<//>`
-        : html`<dl class="facts mono">${names.map((name) => html`<div key=${name}><dt>${visible(name)}</dt><dd class="wrap-any">${visible(row.headers?.[name])}</dd></div>`)}</dl>`}
-    <//>
-  `;
 }
 
 /** @param {{ body: any }} props */

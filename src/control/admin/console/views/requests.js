@@ -5,9 +5,9 @@ import { announce } from "../parts/announce.js";
 import { Filter } from "../parts/filter.js";
 import { count, plural } from "../parts/format.js";
 import { Histogram } from "../parts/histogram.js";
-import { ROW_KEYS, useKeys } from "../parts/keys.js";
+import { useKeys } from "../parts/keys.js";
 import { Copy } from "../parts/copy.js";
-import { Empty, Failure, Waiting } from "../parts/panel.js";
+import { Empty, Failure, Waiting, sentence } from "../parts/panel.js";
 import { Legend } from "../parts/phases.js";
 import { usePolled } from "../parts/polled.js";
 import { replaceTerms, terms, toggleTerm } from "../parts/query.js";
@@ -39,7 +39,7 @@ export function Requests({ params }) {
   const { tail, problem } = live;
   const apply = (/** @type {string} */ next) => (next === q ? undefined : go(hashOf("requests", { q: next })));
   const list = useRef(/** @type {any} */ (null));
-  useKeys({ ...ROW_KEYS, p: live.togglePause, Escape: () => list.current?.toTop() });
+  useKeys({ j: () => list.current?.step(1), k: () => list.current?.step(-1), p: live.togglePause, Escape: () => list.current?.toTop() });
   useFocusFilter(params, q);
   return html`
     <h1 tabindex="-1" class="unseen">Requests</h1>
@@ -57,7 +57,7 @@ export function Requests({ params }) {
           >${label}</button>
         `)}
       </div>
-      ${problem ? null : html`<${Spread} q=${q} paused=${live.paused} apply=${apply} />`}
+      ${problem ? null : html`<${Spread} key=${live.round} q=${q} paused=${live.paused} apply=${apply} />`}
     </section>
     <section class="panel tail" aria-label="Live tail">
       <${TailBar} live=${live} toTop=${() => list.current?.toTop()} />
@@ -104,31 +104,35 @@ function useTail(q) {
   const [loading, setLoading] = useState(tail.rows.length === 0);
   const [paused, setPaused] = useState(false);
   const reasons = useRef(/** @type {Set<string>} */ (new Set()));
+  const [round, setRound] = useState(0);
   const redraw = () => draw((/** @type {number} */ n) => n + 1);
 
   useEffect(() => {
     let close = () => {};
     const ending = new AbortController();
     setLoading(tail.rows.length === 0);
-    const fill = () => fillTail(tail, q, ending.signal, redraw);
+    const fill = async () => {
+      await fillTail(tail, q, ending.signal, redraw);
+      setProblem(null);
+      setFailure(null);
+    };
+    const watch = () => (close = openLive(q, handlers(tail, redraw, fill)));
     fill()
-      .then(() => {
-        setProblem(null);
-        setFailure(null);
-        close = openLive(q, handlers(tail, redraw, fill));
-      })
+      .then(watch)
       .catch((error) => {
         if (ending.signal.aborted) return;
-        setProblem(error.code === "bad_query" ? error : null);
-        setFailure(error.code === "bad_query" ? null : error);
-        if (error.code !== "bad_query") close = openLive(q, handlers(tail, () => (setFailure(null), redraw()), fill));
+        const isBad = error.code === "bad_query";
+        setProblem(isBad ? error : null);
+        setFailure(isBad ? null : error);
+        // Asked again, the browser would ask its reader for a password again.
+        if (!isBad && error.status !== 401) watch();
       })
       .finally(() => ending.signal.aborted || setLoading(false));
     return () => {
       ending.abort();
       close();
     };
-  }, [q]);
+  }, [q, round]);
 
   const hold = useCallback((/** @type {string} */ why, /** @type {boolean} */ on) => {
     const was = reasons.current.size;
@@ -150,7 +154,7 @@ function useTail(q) {
     tail.release();
     redraw();
   };
-  return { tail, problem, failure, loading, paused, why: [...reasons.current], hold, togglePause, resume, redraw, q };
+  return { tail, problem, failure, loading, paused, why: [...reasons.current], hold, togglePause, resume, redraw, retry: () => setRound(round + 1), round, q };
 }
 
 /**
@@ -170,9 +174,8 @@ function handlers(tail, redraw, fill) {
       tail.lost += events;
       redraw();
     },
-    // What happened while the connection was away.
     opened: () => {
-      // What ended between the list and the stream stands in neither.
+      // What ended between the list and the stream, or while the connection was away, stands in neither.
       fill().catch(() => {});
     },
   };
@@ -214,7 +217,7 @@ function TailBar({ live, toTop }) {
 
 /** @param {{ live: any, tail: import("../parts/tail.js").Tail, list: { current: any } }} props */
 function List({ live, tail, list }) {
-  if (tail.rows.length === 0 && live.failure) return html`<${Failure} error=${live.failure} />`;
+  if (tail.rows.length === 0 && live.failure) return html`<${Failure} error=${live.failure} retry=${live.retry} />`;
   if (tail.rows.length === 0 && live.loading) return html`<${Waiting} />`;
   if (tail.rows.length === 0) {
     return html`<${Empty}>${live.q ? NO_MATCH : NO_REQUEST}<//>`;
@@ -235,20 +238,22 @@ function List({ live, tail, list }) {
 /** Older rows, as long as there are any and room for them. @param {{ tail: import("../parts/tail.js").Tail, live: any }} props */
 function Foot({ tail, live }) {
   const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState("");
   if (!tail.mayPage || tail.next === null) return null;
   if (tail.isFull) return html`<p class="list-foot quiet">${ROWS_MAX} rows are listed. A narrower filter reaches further back.</p>`;
   const older = async () => {
     setBusy(true);
+    setProblem("");
     live.hold("button", true);
     try {
       tail.addOlder(await getJson("requests", { q: live.q, limit: PAGE_ROWS, before: tail.next }));
     } catch (error) {
-      announce(`Older requests could not be had: ${error instanceof Error ? error.message : error}`);
+      setProblem(sentence(`Older requests could not be had: ${error instanceof Error ? error.message : error}`));
     }
     setBusy(false);
     live.redraw();
   };
-  return html`<p class="list-foot"><button type="button" disabled=${busy} onClick=${older}>${busy ? "Asking…" : "Older requests"}</button></p>`;
+  return html`<p class="list-foot"><button type="button" disabled=${busy} onClick=${older}>${busy ? "Asking…" : "Older requests"}</button><span class="bad-text" role="status">${problem}</span></p>`;
 }
 
 /** @param {{ q: string, paused: boolean, apply: (q: string) => void }} props */
@@ -259,7 +264,7 @@ function Spread({ q, paused, apply }) {
     if (isThere) announce(`${count(asked.data.matched)} of ${count(asked.data.seen)} requests match`);
   }, [q, isThere]);
   if (asked.data === null) {
-    const isTold = asked.error && asked.error.code !== "bad_query";
+    const isTold = asked.error && asked.error.code !== "bad_query" && asked.error.status !== 401;
     return html`<div class="histogram-space quiet">${isTold ? `No histogram: ${asked.error.message}.` : ""}</div>`;
   }
   return html`<${Histogram} body=${asked.data} onPick=${(/** @type {string[]} */ picked) => apply(replaceTerms(q, "duration", picked))} />`;

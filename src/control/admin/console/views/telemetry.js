@@ -67,9 +67,13 @@ function Account({ name, balance, exporter }) {
     ["+", dropped, "dropped", "warn"],
     ["+", balance.queued, "queued", "accent"],
   ];
+  const heading = html`<h3>${name}<span class="quiet">${UNITS[name] ?? "items"}</span>${exporter ? html`<${State} state=${exporter.state} />` : null}</h3>`;
+  if (balance.produced === 0 && missing === 0) {
+    return html`<article class="account idle" aria-label="Account of ${name}">${heading}<p class="quiet">None produced, so none can be missing.</p></article>`;
+  }
   return html`
     <article class="account" aria-label="Account of ${name}">
-      <h3>${name}<span class="quiet">${UNITS[name] ?? "items"}</span>${exporter ? html`<${State} state=${exporter.state} />` : null}</h3>
+      ${heading}
       <p class="equation">
         <span class="part"><b class="num">${count(balance.produced)}</b><small>produced</small></span>
         ${parts.map(([sign, value, label, tone]) => html`
@@ -96,7 +100,7 @@ function Reasons({ dropped }) {
 
 /** @param {{ balance: Balance, parts: [string, number, string, string][] }} props */
 function Shares({ balance, parts }) {
-  if (balance.produced === 0) return html`<div class="shares" data-empty></div>`;
+  if (balance.produced === 0) return null;
   const said = parts.map(([, value, label]) => `${label} ${share(value / balance.produced)}`).join(", ");
   return html`
     <div class="shares" role="img" aria-label=${said} title=${said}>
@@ -122,6 +126,7 @@ function Exporters({ exporters }) {
   /** @type {import("../parts/table.js").Column[]} */
   const columns = [
     { name: "Signal", value: (row) => row.signal, show: (row) => visible(row.signal) },
+    { name: "To", value: (row) => row.endpoint ?? "", show: (row) => html`<span class="wrap-any">${row.endpoint ? visible(row.endpoint) : html`<span class="quiet">nowhere</span>`}</span>`, class: "wrap" },
     { name: "State", value: (row) => row.state, show: (row) => html`<${State} state=${row.state} />` },
     { name: "Queued", number: true, value: (row) => row.queued, show: (row) => count(row.queued) },
     { name: "Last error", value: (row) => row.last_error ?? "", show: (row) => html`<span class="wrap-any">${visible(row.last_error ?? "none")}</span>`, class: "grow wrap" },
@@ -130,7 +135,7 @@ function Exporters({ exporters }) {
     caption="Exporters"
     columns=${columns}
     rows=${exporters}
-    keyOf=${(/** @type {any} */ row) => row.signal}
+    keyOf=${(/** @type {any} */ row) => `${row.signal} ${row.sink}`}
   /><//>`;
 }
 

@@ -4,7 +4,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../parts/html.js";
 import { count, ms, plural, rate, share, span, visible } from "../parts/format.js";
 import { BOX, layout } from "../parts/graph.js";
 import { ROW_KEYS, useKeys } from "../parts/keys.js";
-import { Panel } from "../parts/panel.js";
+import { Cut, Panel } from "../parts/panel.js";
 import { usePolled } from "../parts/polled.js";
 import { FOLDED, term } from "../parts/query.js";
 import { Table } from "../parts/table.js";
@@ -14,7 +14,7 @@ import { hashOf, replace } from "../router.js";
 /** @typedef {import("../parts/graph.js").Drawn} Drawn */
 
 const EVERY_MS = 5_000;
-const WIDTH_MIN = 980;
+const WIDTH_MIN = 1_120;
 const EDGES_SHOWN = 40;
 const NAME_MAX = 19;
 /** About as wide as a character of a label. */
@@ -46,9 +46,13 @@ export function Topology({ params }) {
     <${Panel} title="Topology" aside=${aside} asked=${asked} isEmpty=${isEmpty} empty=${`No request in the last ${span(seconds)}, so nothing flows.`}>
       ${(/** @type {any} */ body) => html`<${Drawing} nodes=${body.nodes} edges=${body.edges} />`}
     <//>
-    <${Panel} title="The same as a table" asked=${asked} isEmpty=${isEmpty} empty="Nothing flows.">
-      ${(/** @type {any} */ body) => html`<${Edges} nodes=${body.nodes} edges=${body.edges} />`}
-    <//>
+    ${asked.error && !asked.data
+      ? null
+      : html`
+          <${Panel} title="The same as a table" asked=${asked} isEmpty=${isEmpty} empty="Nothing flows.">
+            ${(/** @type {any} */ body) => html`<${Edges} nodes=${body.nodes} edges=${body.edges} />`}
+          <//>
+        `}
   `;
 }
 
@@ -159,8 +163,8 @@ function Edges({ nodes, edges }) {
   const names = new Map(nodes.map((node) => [node.id, node]));
   const nameOf = (/** @type {string} */ id) => visible(names.get(id)?.name ?? id) || "(none)";
   const kindOf = (/** @type {string} */ id) => html`<span class="quiet">${names.get(id)?.kind ?? ""}</span>`;
-  const from = (/** @type {any} */ edge) => html`${kindOf(edge.from)} ${nameOf(edge.from)}`;
-  const to = (/** @type {any} */ edge) => html`${kindOf(edge.to)} <a data-row=${edge.from + edge.to} href=${edgeHref(edge)}>${nameOf(edge.to)}</a>`;
+  const from = (/** @type {any} */ edge) => html`${kindOf(edge.from)} <${Cut} class="name" text=${nameOf(edge.from)} />`;
+  const to = (/** @type {any} */ edge) => html`${kindOf(edge.to)} <a class="cut name" title=${nameOf(edge.to)} data-row=${edge.from + edge.to} href=${edgeHref(edge)}>${nameOf(edge.to)}</a>`;
   const failed = (/** @type {any} */ edge) => html`<span data-tone=${tone(edge.errors)}>${share(edge.errors)}</span>`;
   /** @type {import("../parts/table.js").Column[]} */
   const columns = [
