@@ -84,12 +84,12 @@ impl Gateway {
     /// # Errors
     /// Mistakes in the text, and addresses or files that are not to be had.
     pub fn from_yaml(text: &str) -> Result<Self, StartError> {
-        Self::start(Source::Text(text.to_owned()), false, Inherited::none())
+        Self::start(Source::Text(text.to_owned()), None, Inherited::none())
     }
 
-    /// `traced` installs the process's `tracing` subscriber, for the binary. Only the binary has `inherited` sockets: those of a host
-    /// application are its own.
-    pub(crate) fn start(source: Source, traced: bool, mut inherited: Inherited) -> Result<Self, StartError> {
+    /// For the binary, `lines` installs the process's `tracing` subscriber, which writes these by default. Only the binary has `inherited`
+    /// sockets: those of a host application are its own.
+    pub(crate) fn start(source: Source, lines: Option<&str>, mut inherited: Inherited) -> Result<Self, StartError> {
         let clock = Clock::system();
         let instance = hex_text(&TraceId::random(&mut Draw::from_system()).hex()).to_owned();
         let watch = source.path().map(Watch::new);
@@ -102,9 +102,9 @@ impl Gateway {
         let ledger = Arc::new(Ledger::default());
         let runtime = plane::runtime().map_err(|error| StartError::Io(format!("the control plane has no runtime: {error}")))?;
         let entered = runtime.enter();
-        let standings = Arc::new(standings(&settings, &control.clock, traced));
-        let exports = if traced { tracing_setup::install(&settings, &ledger, &standings) } else { tracing_setup::Exports::default() };
-        if traced {
+        let standings = Arc::new(standings(&settings, &control.clock, lines.is_some()));
+        let exports = lines.map(|lines| tracing_setup::install(lines, &settings, &ledger, &standings)).unwrap_or_default();
+        if lines.is_some() {
             hold_sigprof();
         }
         let start = tracing::info_span!("gateway.start", workers);

@@ -8,6 +8,7 @@ use super::signals::Signals;
 use super::{FAILED, RunArguments, WRONG, complain, successor};
 use crate::control::sockets::Inherited;
 use crate::control::swap::Source;
+use crate::control::tracing_setup::LINES;
 use crate::gateway::{Gateway, StartError};
 
 pub(super) fn run(arguments: &RunArguments) -> ExitCode {
@@ -22,7 +23,7 @@ pub(super) fn run(arguments: &RunArguments) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return refuse(&StartError::Io(format!("cannot listen for signals: {error}"))),
     };
-    match Gateway::start(source, true, Inherited::from_environment()) {
+    match Gateway::start(source, Some(LINES), Inherited::from_environment()) {
         Ok(gateway) => {
             successor::relieve_predecessor();
             signals.serve(gateway, true, async |_| std::future::pending().await)

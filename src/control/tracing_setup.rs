@@ -40,9 +40,13 @@ pub(crate) struct Exports {
     ledger: Arc<Ledger>,
 }
 
+/// What a gateway writes on standard error unless PELLUCID_LOG says otherwise; and what others do.
+pub(crate) const LINES: &str = "warn,pellucid=info";
+pub(crate) const FEW_LINES: &str = "warn";
+
 /// Installs the process's subscriber. A second call in one process changes nothing and exports nothing.
-pub(crate) fn install(settings: &TelemetrySettings, ledger: &Arc<Ledger>, standings: &Standings) -> Exports {
-    let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new("warn,pellucid=info"));
+pub(crate) fn install(lines: &str, settings: &TelemetrySettings, ledger: &Arc<Ledger>, standings: &Standings) -> Exports {
+    let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new(lines));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(filter);
     let mut exports = Exports { ledger: Arc::clone(ledger), ..Exports::default() };
     let resource = sdk_resource(settings);
@@ -71,7 +75,7 @@ pub(crate) fn install(settings: &TelemetrySettings, ledger: &Arc<Ledger>, standi
 
 /// Lines on standard error only; for commands that export nothing.
 pub(crate) fn install_lines() {
-    let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new(FEW_LINES));
     // Someone who installed a subscriber before keeps it.
     let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_env_filter(filter).try_init();
 }

@@ -22,6 +22,7 @@ use super::{FAILED, complain, run, say};
 use crate::cli::signals::Signals;
 use crate::control::sockets::Inherited;
 use crate::control::swap::Source;
+use crate::control::tracing_setup::FEW_LINES;
 use crate::gateway::Gateway;
 
 #[derive(Args)]
@@ -65,7 +66,7 @@ fn together(arguments: &DemoArguments) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(format!("cannot listen for signals: {error}")),
     };
-    let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), true, Inherited::none()) {
+    let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), Some(FEW_LINES), Inherited::none()) {
         Ok(gateway) => gateway,
         Err(error) => return run::refuse(&error),
     };

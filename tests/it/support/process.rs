@@ -44,6 +44,10 @@ impl Pellucid {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("OTEL_")) {
             command.env_remove(name);
         }
+        // The addresses stand in lines that the demo leaves out by default.
+        if !command.get_envs().any(|(name, _)| name == "PELLUCID_LOG") {
+            command.env("PELLUCID_LOG", "warn,pellucid=info");
+        }
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (sink, pipe) = (Arc::clone(&stderr), child.stderr.take().unwrap());

@@ -126,7 +126,7 @@ function Exporters({ exporters }) {
   /** @type {import("../parts/table.js").Column[]} */
   const columns = [
     { name: "Signal", value: (row) => row.signal, show: (row) => visible(row.signal) },
-    { name: "To", value: (row) => row.endpoint ?? "", show: (row) => html`<span class="wrap-any">${row.endpoint ? visible(row.endpoint) : html`<span class="quiet">nowhere</span>`}</span>`, class: "wrap" },
+    { name: "To", value: (row) => row.endpoint ?? "", show: (row) => (row.endpoint ? html`<span class="wrap-any">${visible(row.endpoint)}</span>` : html`<span class="quiet">nowhere</span>`), class: "wrap" },
     { name: "State", value: (row) => row.state, show: (row) => html`<${State} state=${row.state} />` },
     { name: "Queued", number: true, value: (row) => row.queued, show: (row) => count(row.queued) },
     { name: "Last error", value: (row) => row.last_error ?? "", show: (row) => html`<span class="wrap-any">${visible(row.last_error ?? "none")}</span>`, class: "grow wrap" },
