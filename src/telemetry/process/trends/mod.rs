@@ -1,7 +1,7 @@
 //! The last hour in memory, and what is derived from it: rates, quantiles, history, what changed, who calls whom.
 //!
-//! In: every record. Out: the bodies of the admin plane's overview, history and topology. Bounded in subjects and in steps: some 30 MB
-//! where every subject has traffic in every step, 0.1 MB for a route that does. Owned by the telemetry thread, which pays for a record what
+//! In: every record. Out: the bodies of the admin plane's overview, history and topology. Bounded in subjects and in steps: some 60 MB
+//! where every subject has traffic of all durations in every step, mostly a third of that; 0.1 MB for a route. Owned by the telemetry thread, which pays for a record what
 //! a few counters cost. Not here: single requests (`recent`), metrics for others to scrape (`aggregate`).
 
 mod sketch;
@@ -40,11 +40,12 @@ const _: () = assert!(FINE_S == 1 && COARSE_S == Attempts::LADDER.fine_s);
 
 /// What is remembered.
 ///
-/// A step that has passed takes 212 bytes of a route and 96 of a pair. At most that makes
+/// A step that has passed takes 72 bytes of a route and 64 of a pair, and 2 for each bucket from the shortest to the longest duration in it:
+/// at most 368 of a route, 112 of a pair. At most that makes
 ///
-/// - routes: (200 + `_other` + all) x (120 + 360) steps x 212 bytes = 20.6 MB,
-/// - pairs: (1000 + `_other`) x (36 + 60) steps x 96 bytes = 9.2 MB,
-/// - open steps and places: 0.9 MB.
+/// - routes: (200 + `_other` + all) x (120 + 360) steps x 440 bytes = 42.7 MB,
+/// - pairs: (1000 + `_other`) x (36 + 60) steps x 176 bytes = 16.9 MB,
+/// - open steps and places: 1.6 MB.
 ///
 /// Steps without traffic take nothing.
 pub(crate) struct Trends {

@@ -23,13 +23,15 @@ pub(super) struct Ladder {
 /// What is counted in a step.
 pub(super) trait Tally: Clone + Default {
     /// The same, in the room that a step takes once it has passed.
-    type Packed: Copy;
+    type Packed: Clone;
     const LADDER: Ladder;
 
     fn count(&self) -> u32;
     fn add(&mut self, other: &Self);
     fn pack(&self) -> Self::Packed;
     fn add_packed(&mut self, packed: &Self::Packed);
+    /// Bytes that a step holds beside its own.
+    fn held_bytes(packed: &Self::Packed) -> usize;
 
     fn is_empty(&self) -> bool {
         self.count() == 0
@@ -124,7 +126,7 @@ impl<T: Tally> Line<T> {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + self.fine.bytes() + self.coarse.bytes()
+        size_of::<Self>() + self.fine.bytes::<T>() + self.coarse.bytes::<T>()
     }
 
     /// Adds steps of `step_s` seconds to the stretches of the same time; the last stretch is the open step.
@@ -144,7 +146,7 @@ impl<T: Tally> Line<T> {
     }
 }
 
-impl<P: Copy> Ring<P> {
+impl<P: Clone> Ring<P> {
     /// Forgets what is too old by now, and takes up a step that has passed. A subject that has gone quiet gives its room back.
     fn pass<T: Tally<Packed = P>>(&mut self, step: u32, open: u32, tally: &T, len_max: u32) {
         let oldest = open.saturating_sub(len_max);
@@ -182,14 +184,14 @@ impl<P: Copy> Ring<P> {
                 }
                 _ => {
                     self.make_room(len_max);
-                    self.steps.insert(at, (*step, *packed));
+                    self.steps.insert(at, (*step, packed.clone()));
                 }
             }
         }
     }
 
-    fn bytes(&self) -> usize {
-        self.steps.capacity() * size_of::<(u32, P)>()
+    fn bytes<T: Tally<Packed = P>>(&self) -> usize {
+        self.steps.capacity() * size_of::<(u32, P)>() + self.steps.iter().map(|(_, packed)| T::held_bytes(packed)).sum::<usize>()
     }
 }
 
@@ -276,6 +278,10 @@ mod tests {
 
         fn add_packed(&mut self, packed: &u32) {
             self.0 += packed;
+        }
+
+        fn held_bytes(_: &u32) -> usize {
+            0
         }
     }
 

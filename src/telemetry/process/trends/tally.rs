@@ -34,7 +34,7 @@ pub(super) struct Requests {
     pub(super) selves: [u32; SELF_BUCKETS],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PackedRequests {
     count: u32,
     errors: u32,
@@ -47,7 +47,7 @@ pub(super) struct PackedRequests {
 }
 
 /// The attempts of a route at an endpoint.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Attempts {
     pub(super) count: u32,
     /// No answer came, or 5xx.
@@ -56,7 +56,7 @@ pub(super) struct Attempts {
     pub(super) durations: [u32; ATTEMPT_BUCKETS],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PackedAttempts {
     count: u32,
     errors: u32,
@@ -154,6 +154,10 @@ impl Tally for Requests {
         packed.durations.add_to(&mut self.durations);
         packed.selves.add_to(&mut self.selves);
     }
+
+    fn held_bytes(packed: &PackedRequests) -> usize {
+        packed.durations.held_bytes() + packed.selves.held_bytes()
+    }
 }
 
 impl Attempts {
@@ -167,6 +171,12 @@ impl Attempts {
             }
             self.durations[ATTEMPTS.bucket(attempt.duration_ns())] += 1;
         }
+    }
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Attempts { count: 0, errors: 0, phases_ns: [0; Phase::COUNT], durations: [0; ATTEMPT_BUCKETS] }
     }
 }
 
@@ -203,6 +213,10 @@ impl Tally for Attempts {
             *sum_ns = sum_ns.saturating_add(more_ns as u64);
         }
         packed.durations.add_to(&mut self.durations);
+    }
+
+    fn held_bytes(packed: &PackedAttempts) -> usize {
+        packed.durations.held_bytes()
     }
 }
 
