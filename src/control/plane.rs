@@ -3,7 +3,7 @@
 //! In: everything that must run off the request path. Out: a handle to stop it, after telemetry has been handed over. Not here: what the admin
 //! plane answers (`admin`).
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -132,12 +132,9 @@ fn close_books(ledger: &Ledger) {
     }
 }
 
+/// Until it is aborted, which ends all connections to the admin plane.
 async fn serve_admin(socket: TcpListener, admin: Admin) {
-    let served = match tokio::net::TcpListener::from_std(socket) {
-        Ok(listener) => axum::serve(listener, admin::router(admin).into_make_service_with_connect_info::<SocketAddr>()).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
+    if let Err(error) = admin::serve(socket, admin::router(admin)).await {
         tracing::error!(%error, "the admin plane has stopped");
     }
 }

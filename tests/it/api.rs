@@ -258,24 +258,79 @@ fn a_query_that_cannot_be_read_says_what_was_expected() {
         "live?q=status:x",
         "overview?window=4",
         "overview?windw=60",
+        "overview?span=60",
+        "overview?window=60&window=60",
         "history?span=3601",
         "history?spn=60",
+        "history?window=60",
         "topology?window=x",
         "topology?windw=60",
+        "topology?route=all",
+        "requests/histogram?limit=5",
+        "requests/1-0000000000000001?x=1",
+        "live?limit=1",
+        "live?before=1-0000000000000001",
+        "config?x=1",
+        "telemetry?x=1",
         "explain",
         "explain?url=nonsense",
         "explain?url=/&header=x",
+        "explain?url=/&bogus=1",
+        "explain?url=/&url=/",
     ] {
         let answer = get(gateway.admin, &format!("/api/v1/{target}"));
         assert_eq!((answer.status, media_of(&answer).as_str()), (400, "application/json"), "{target}: {}", answer.text());
         document.expect("Error", &answer.json());
         assert_eq!(answer.json()["error"], "bad_query", "{target}");
+        assert!(!answer.text().contains("deserialize"), "{target}: {}", answer.text());
     }
     let unknown = get(gateway.admin, "/api/v1/requests/1-0000000000000001");
     document.expect("Error", &unknown.json());
     assert_eq!((unknown.status, &unknown.json()["error"]), (404, &"no_such_request".into()));
     let profile = get(gateway.admin, "/debug/pprof/profile?secs=1");
     assert!(profile.status == 400 && profile.text().contains("found the parameter `secs`"), "{profile:?}");
+}
+
+#[test]
+fn what_is_not_there_is_said_as_json() {
+    let origin = Origin::echo();
+    let gateway = Pellucid::start(&config(&origin, ""));
+    let document = Document::of(&gateway);
+    let send = |method: &str, path: &str| {
+        ask(gateway.admin, format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"))
+    };
+    for path in ["/api/", "/api/v1/", "/api/v1/nothing?x=1", "/api/v2/config", "/api/v1/requests/1/2"] {
+        let answer = send("GET", path);
+        assert_eq!((answer.status, &answer.json()["error"]), (404, &"no_such_page".into()), "{path}");
+        document.expect("Error", &answer.json());
+    }
+    for (method, path, allowed) in [("POST", "/api/v1/overview", "GET,HEAD"), ("GET", "/api/v1/reload", "POST")] {
+        let answer = send(method, path);
+        assert_eq!((answer.status, &answer.json()["error"]), (405, &"wrong_method".into()), "{path}");
+        assert_eq!(answer.header("allow").as_deref(), Some(allowed), "{path}");
+        document.expect("Error", &answer.json());
+    }
+    let (page, method) = (send("GET", "/nothing"), send("POST", "/metrics"));
+    assert_eq!((page.status, media_of(&page).as_str(), method.status), (404, "text/plain", 405));
+}
+
+#[test]
+fn a_page_of_another_site_may_link_to_everything_and_fetch_nothing() {
+    let origin = Origin::echo();
+    let gateway = Pellucid::start(&config(&origin, ""));
+    let send = |path: &str, mode: &str, dest: &str| {
+        let site = format!("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\n");
+        ask(gateway.admin, format!("GET {path} HTTP/1.1\r\nHost: test\r\n{site}Connection: close\r\n\r\n")).status
+    };
+    for path in ["/", "/console/", "/api/v1/overview", "/debug/pprof/flamegraph?seconds=1"] {
+        assert_eq!(send(path, "navigate", "document"), 200, "{path}");
+    }
+    for path in ["/", "/metrics", "/api/v1/live", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=1"] {
+        for (mode, dest) in [("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe")] {
+            assert_eq!(send(path, mode, dest), 403, "{path}: {mode}, {dest}");
+        }
+    }
+    assert_eq!(gateway.api("/api/v1/telemetry")["live"]["subscribers"], 0);
 }
 
 #[test]
@@ -497,6 +552,7 @@ fn a_page_from_elsewhere_gets_nothing_and_changes_nothing() {
     let answer = reload("");
     assert_eq!(answer.status, 422, "{}", answer.text());
     document.expect("ReloadRefused", &answer.json());
+    assert_eq!(answer.json()["error"], "refused");
     document.expect("Config", &gateway.api("/api/v1/config"));
 }
 

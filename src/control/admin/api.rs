@@ -1,20 +1,22 @@
 //! `/api/v1`: what is going on, as JSON.
 //!
-//! In: queries. Out: the shapes that the contract names. A query that cannot be read is a 400 that says what was expected.
+//! In: queries. Out: the shapes that the contract names. A query that cannot be read is a 400 that says what was expected, and so is one with a
+//! parameter that its page does not know. Not here: who may ask (`guard`).
+
+use std::convert::Infallible;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{FromRequestParts, Query, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
 use crate::base::clock::rfc3339;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
-use crate::control::config::trace_url::Linked;
-use crate::control::explain;
 use crate::control::history::{Outcome, Trigger};
 use crate::telemetry::process::query::{Bad, Query as Search};
 use crate::telemetry::process::recent::Filter;
@@ -25,6 +27,93 @@ pub(super) type Asked<Q> = Result<Query<Q>, axum::extract::rejection::QueryRejec
 
 /// Requests that are shown where no limit is given.
 const REQUESTS_DEFAULT: usize = 100;
+
+/// Where all of this is, and the beginning of its pages.
+const ROOT: &str = "/api/";
+const VERSION: &str = "/api/v1/";
+
+/// The parameters that each page knows; the pages that are not here know none.
+const KNOWN: [(&str, &[&str]); 7] = [
+    ("overview", &["window"]),
+    ("history", &["route", "span", "step"]),
+    ("topology", &["window"]),
+    ("requests", &["limit", "route", "status", "min_ms", "trace_id", "q", "before"]),
+    ("requests/histogram", &["route", "status", "min_ms", "trace_id", "q", "before"]),
+    ("live", &["route", "status", "min_ms", "trace_id", "q"]),
+    ("explain", &["method", "url", "header"]),
+];
+/// A page with a parameter that may come more than once, and one with a parameter that it cannot do without.
+const REPEATED: (&str, &str) = ("explain", "header");
+const REQUIRED: (&str, &str) = ("explain", "url");
+
+/// The parameters of a query, each at most once where [`known`] has let them pass.
+pub(super) struct Given(Vec<(String, String)>);
+
+impl Given {
+    fn of(uri: &Uri) -> Self {
+        // Pairs of texts can be made of any query.
+        Given(Query::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// What a page cannot take of it.
+    fn check(&self, page: &str) -> Result<(), String> {
+        let known: &[&str] = KNOWN.iter().find(|(name, _)| *name == page).map(|(_, known)| *known).unwrap_or_default();
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let expected = if known.is_empty() { "none".to_owned() } else { format!("one of {}", known.join(", ")) };
+                return Err(format!("found the parameter `{name}`, expected {expected}"));
+            }
+            if (page, name.as_str()) != REPEATED && self.0[..index].iter().any(|(before, _)| before == name) {
+                return Err(format!("found `{name}` twice, expected it once"));
+            }
+        }
+        let (needy, required) = REQUIRED;
+        if page == needy && self.get(required).is_none() {
+            return Err(format!("found no `{required}`, expected it once"));
+        }
+        Ok(())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Given {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Given::of(&parts.uri))
+    }
+}
+
+/// Lets through what a page can take: a parameter that does nothing would let its sender believe that it did.
+pub(super) async fn known(request: Request, next: Next) -> Response {
+    let uri = request.uri();
+    let checked = uri.path().strip_prefix(VERSION).map(|page| Given::of(uri).check(page));
+    match checked {
+        Some(Err(message)) => bad_query(&message),
+        _ => next.run(request).await,
+    }
+}
+
+/// For a path that leads nowhere.
+pub(super) async fn no_such_page(uri: Uri) -> Response {
+    if uri.path().starts_with(ROOT) {
+        let message = format!("found {}, expected a page that {VERSION}openapi.json names", uri.path());
+        return refusal(StatusCode::NOT_FOUND, "no_such_page", &message);
+    }
+    (StatusCode::NOT_FOUND, "no such page; / lists what there is\n").into_response()
+}
+
+/// For a page that takes other methods, which `Allow` names.
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("found the method {method}, expected one that `Allow` names");
+    if uri.path().starts_with(ROOT) {
+        return refusal(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", &message);
+    }
+    (StatusCode::METHOD_NOT_ALLOWED, format!("{message}\n")).into_response()
+}
 
 pub(super) async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     if admin.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready: starting or draining\n") }
@@ -81,20 +170,8 @@ pub(super) async fn upstreams(State(admin): State<Admin>) -> Json<Value> {
     Json(json!({ "upstreams": upstreams }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RequestsQuery {
-    limit: Option<String>,
-    route: Option<String>,
-    status: Option<String>,
-    min_ms: Option<String>,
-    trace_id: Option<String>,
-    q: Option<String>,
-    before: Option<String>,
-}
-
-pub(super) async fn requests(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    match filter_in(query) {
+pub(super) async fn requests(State(admin): State<Admin>, given: Given) -> Response {
+    match filter_in(&given) {
         Ok(filter) => looked_up(admin.telemetry.recent(filter).await),
         Err(bad) => bad.into_response(),
     }
@@ -106,47 +183,11 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// How long the requests took that a query finds.
-pub(super) async fn histogram(State(admin): State<Admin>, query: Asked<RequestsQuery>) -> Response {
-    match filter_in(query) {
+pub(super) async fn histogram(State(admin): State<Admin>, given: Given) -> Response {
+    match filter_in(&given) {
         Ok(filter) => looked_up(admin.telemetry.durations(filter).await),
         Err(bad) => bad.into_response(),
     }
-}
-
-/// One request whole.
-pub(super) async fn request(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
-    let Some(known) = RequestId::parse(&id) else {
-        return bad_query(&format!("found the id `{id}`, expected one as /api/v1/requests gives it"));
-    };
-    match admin.telemetry.whole(known).await {
-        None => looked_up(None),
-        Some(Some(mut body)) => {
-            body["trace_url"] = json!(trace_url(&admin, &body["request"]));
-            Json(body).into_response()
-        }
-        Some(None) => {
-            let message = format!("the request {id} is not, or no longer, among the last {RECENT_RECORDS_MAX}");
-            (StatusCode::NOT_FOUND, Json(json!({ "error": "no_such_request", "message": message }))).into_response()
-        }
-    }
-}
-
-/// Where a trace store shows the trace of this request, if its spans were exported.
-fn trace_url(admin: &Admin, request: &Value) -> Option<String> {
-    let current = admin.control.current();
-    let template = current.config.admin.trace_url.as_ref().filter(|_| request["kept"] == true)?;
-    let begin_ms = request["began_ms"].as_u64()?;
-    let end_ms = begin_ms + request["duration_ms"].as_f64()?.ceil() as u64 + 1;
-    let (trace_id, span_id) = (request["trace_id"].as_str()?, request["span_id"].as_str()?);
-    Some(template.link(Linked { trace_id, span_id, begin_ms, end_ms }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WindowQuery {
-    window: Option<String>,
-    span: Option<String>,
-    route: Option<String>,
 }
 
 /// Seconds that a window may be long.
@@ -158,25 +199,36 @@ fn seconds(name: &str, text: Option<&str>, default: u32) -> Result<u32, String> 
     text.parse().ok().filter(|seconds| WINDOW_SECONDS.contains(seconds)).ok_or_else(expected)
 }
 
+/// The one length of a history's steps; without, fine ones follow coarse ones.
+fn step_seconds(text: Option<&str>) -> Result<Option<u32>, String> {
+    match text {
+        None => Ok(None),
+        Some("1") => Ok(Some(1)),
+        Some("10") => Ok(Some(10)),
+        Some(found) => Err(format!("step: found `{found}`, expected seconds, 1 or 10")),
+    }
+}
+
 /// Rates, errors and times by route, and what changed.
-pub(super) async fn overview(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
-    match read(query).and_then(|query| seconds("window", query.window.as_deref(), 60)) {
+pub(super) async fn overview(State(admin): State<Admin>, given: Given) -> Response {
+    match seconds("window", given.get("window"), 60) {
         Ok(window) => looked_up(admin.telemetry.overview(window).await),
         Err(message) => bad_query(&message),
     }
 }
 
 /// The same over time.
-pub(super) async fn history(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
-    match read(query).and_then(|query| Ok((seconds("span", query.span.as_deref(), 3600)?, query.route))) {
-        Ok((span, route)) => looked_up(admin.telemetry.over_time(route, span).await),
+pub(super) async fn history(State(admin): State<Admin>, given: Given) -> Response {
+    let asked = seconds("span", given.get("span"), 3600).and_then(|span| Ok((span, step_seconds(given.get("step"))?)));
+    match asked {
+        Ok((span, step)) => looked_up(admin.telemetry.over_time(given.get("route").map(str::to_owned), span, step).await),
         Err(message) => bad_query(&message),
     }
 }
 
 /// Clients, routes, upstreams and endpoints, and what goes between them.
-pub(super) async fn topology(State(admin): State<Admin>, query: Asked<WindowQuery>) -> Response {
-    match read(query).and_then(|query| seconds("window", query.window.as_deref(), 300)) {
+pub(super) async fn topology(State(admin): State<Admin>, given: Given) -> Response {
+    match seconds("window", given.get("window"), 300) {
         Ok(window) => looked_up(admin.telemetry.topology(window).await),
         Err(message) => bad_query(&message),
     }
@@ -188,14 +240,18 @@ pub(super) fn read<Q>(query: Asked<Q>) -> Result<Q, String> {
 }
 
 pub(super) fn bad_query(message: &str) -> Response {
-    (StatusCode::BAD_REQUEST, Json(json!({ "error": "bad_query", "message": message }))).into_response()
+    refusal(StatusCode::BAD_REQUEST, "bad_query", message)
 }
 
-fn looked_up(body: Option<Value>) -> Response {
+/// What every error of these pages looks like.
+pub(super) fn refusal(status: StatusCode, error: &str, message: &str) -> Response {
+    (status, Json(json!({ "error": error, "message": message }))).into_response()
+}
+
+pub(super) fn looked_up(body: Option<Value>) -> Response {
     match body {
         Some(body) => Json(body).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "busy", "message": "too many questions wait already" })))
-            .into_response(),
+        None => refusal(StatusCode::SERVICE_UNAVAILABLE, "busy", "too many questions wait already"),
     }
 }
 
@@ -224,13 +280,9 @@ impl IntoResponse for BadQuery {
 }
 
 /// Which requests are asked for.
-pub(super) fn filter_in(query: Asked<RequestsQuery>) -> Result<Filter, BadQuery> {
-    filter_of(read(query)?)
-}
-
-fn filter_of(query: RequestsQuery) -> Result<Filter, BadQuery> {
+pub(super) fn filter_in(given: &Given) -> Result<Filter, BadQuery> {
     let bad = |name: &str, found: &str, expected: &str| format!("{name}: found `{found}`, expected {expected}");
-    let limit = match &query.limit {
+    let limit = match given.get("limit") {
         Some(text) => text
             .parse()
             .ok()
@@ -238,26 +290,25 @@ fn filter_of(query: RequestsQuery) -> Result<Filter, BadQuery> {
             .ok_or_else(|| bad("limit", text, &format!("a number from 1 to {RECENT_RECORDS_MAX}")))?,
         None => REQUESTS_DEFAULT,
     };
-    let status = match &query.status {
+    let status = match given.get("status") {
         Some(text) => Some(status_range(text).ok_or_else(|| bad("status", text, "a status such as 503, or a class such as 5xx"))?),
         None => None,
     };
-    let min_ms = match &query.min_ms {
+    let min_ms = match given.get("min_ms") {
         Some(text) => Some(text.parse::<f64>().ok().filter(|least| least.is_finite()).ok_or_else(|| bad("min_ms", text, "milliseconds"))?),
         None => None,
     };
-    let trace_id = match &query.trace_id {
+    let trace_id = match given.get("trace_id") {
         Some(text) => {
             Some(TraceId::from_hex(text.to_ascii_lowercase().as_bytes()).ok_or_else(|| bad("trace_id", text, "32 hexadecimal digits"))?)
         }
         None => None,
     };
-    let search = query.q.as_deref().filter(|text| !text.trim().is_empty()).map(|text| Search::parse(text).map_err(bad_search));
-    let before =
-        query.before.as_deref().map(|id| RequestId::parse(id).ok_or_else(|| bad("before", id, "an id as /api/v1/requests gives it")));
+    let search = given.get("q").filter(|text| !text.trim().is_empty()).map(|text| Search::parse(text).map_err(bad_search));
+    let before = given.get("before").map(|id| RequestId::parse(id).ok_or_else(|| bad("before", id, "an id as /api/v1/requests gives it")));
     Ok(Filter {
         limit,
-        route: query.route.filter(|route| !route.is_empty()),
+        route: given.get("route").filter(|route| !route.is_empty()).map(str::to_owned),
         status,
         min_ms,
         trace_id,
@@ -279,37 +330,6 @@ fn status_range(text: &str) -> Option<(u16, u16)> {
     Some((status, status))
 }
 
-#[derive(Deserialize)]
-pub(super) struct ExplainQuery {
-    method: Option<String>,
-    url: String,
-}
-
-/// Which route takes a request, and why. Headers are `header=name:value`, as often as needed.
-pub(super) async fn explain(
-    State(admin): State<Admin>,
-    query: Asked<ExplainQuery>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Response {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(rejection) => return bad_query(&rejection.body_text()),
-    };
-    let headers: Vec<String> = pairs.into_iter().filter(|(name, _)| name == "header").map(|(_, value)| value).collect();
-    let question = explain::Question::new(query.method.as_deref().unwrap_or("GET"), &query.url, &headers);
-    let question = match question {
-        Ok(question) => question,
-        Err(message) => return bad_query(&message),
-    };
-    let (snapshot, current) = (admin.control.published.load_full(), admin.control.current());
-    if snapshot.routes.len() != current.routes.len() {
-        return looked_up(None);
-    }
-    let explained = explain::Explained { snapshot: &snapshot, routes: &current.routes, upstreams: &current.upstreams };
-    let (text, route) = explain::explain(&explained, &question);
-    Json(json!({ "matched": route.is_some(), "route": route, "text": text })).into_response()
-}
-
 pub(super) async fn reload(State(admin): State<Admin>) -> Response {
     match admin.reload(Trigger::Api).await {
         Ok(applied) => {
@@ -317,7 +337,12 @@ pub(super) async fn reload(State(admin): State<Admin>) -> Response {
             let body = json!({ "reloaded": true, "result": result, "generation": applied.generation, "diff": applied.diff });
             Json(body).into_response()
         }
-        Err(refused) => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "reloaded": false, "errors": refused.lines() }))).into_response(),
+        Err(refused) => {
+            let errors = refused.lines();
+            let message = format!("the configuration in force stays: {}", errors.join("; "));
+            let body = json!({ "reloaded": false, "error": "refused", "message": message, "errors": errors });
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
     }
 }
 
@@ -325,34 +350,55 @@ pub(super) async fn reload(State(admin): State<Admin>) -> Response {
 mod tests {
     use super::*;
 
-    fn query(status: &str, limit: &str) -> RequestsQuery {
-        RequestsQuery {
-            limit: Some(limit.to_owned()),
-            route: None,
-            status: Some(status.to_owned()),
-            min_ms: None,
-            trace_id: None,
-            q: None,
-            before: None,
-        }
+    fn given(query: &str) -> Given {
+        Given::of(&format!("/?{query}").parse().unwrap())
+    }
+
+    fn filter(query: &str) -> Result<Filter, BadQuery> {
+        filter_in(&given(query))
     }
 
     #[test]
     fn a_query_is_read_or_refused_with_what_was_expected() {
-        assert_eq!(filter_of(query("5xx", "3")).unwrap().status, Some((500, 599)));
-        assert_eq!(filter_of(query("404", "3")).unwrap().status, Some((404, 404)));
-        assert!(filter_of(query("9xx", "3")).unwrap_err().message.contains("expected a status"));
-        let bad = filter_of(query("404", "0")).unwrap_err();
+        assert_eq!(filter("status=5xx&limit=3").unwrap().status, Some((500, 599)));
+        assert_eq!(filter("status=404").unwrap().status, Some((404, 404)));
+        assert!(filter("status=9xx").unwrap_err().message.contains("expected a status"));
+        let bad = filter("status=404&limit=0").unwrap_err();
         assert!(bad.message.contains("limit") && bad.at.is_none(), "{bad:?}");
     }
 
     #[test]
     fn a_mistake_in_a_filter_is_told_with_its_place_in_characters() {
-        let asked = RequestsQuery { q: Some("path:/é status:x".to_owned()), ..query("404", "3") };
-        let bad = filter_of(asked).unwrap_err();
+        let bad = filter("q=path:/%C3%A9+status:x").unwrap_err();
         let at = bad.at.unwrap();
         assert_eq!("path:/é status:x".chars().nth(at), Some('x'), "{bad:?}");
         assert!(bad.message.starts_with(&format!("q: at character {}: ", at + 1)), "{bad:?}");
         assert_eq!(bad.into_response().status(), StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn a_page_takes_the_parameters_that_it_knows_and_each_once() {
+        for (page, query) in [
+            ("overview", "window=60"),
+            ("history", "route=a&span=60"),
+            ("requests", "limit=1&q=a&before="),
+            ("explain", "url=/&header=a:b&header=c:d&method=GET"),
+            ("config", ""),
+            ("requests/1-2", "&&"),
+        ] {
+            assert_eq!(given(query).check(page), Ok(()), "{page}?{query}");
+        }
+        for (page, query, expected) in [
+            ("overview", "span=60", "found the parameter `span`, expected one of window"),
+            ("topology", "window=60&window=60", "found `window` twice, expected it once"),
+            ("requests/histogram", "limit=1", "found the parameter `limit`, expected one of route, status, min_ms, trace_id, q, before"),
+            ("live", "before=1-2", "found the parameter `before`, expected one of route, status, min_ms, trace_id, q"),
+            ("explain", "url=/&url=/", "found `url` twice, expected it once"),
+            ("explain", "header=a:b", "found no `url`, expected it once"),
+            ("config", "x", "found the parameter `x`, expected none"),
+            ("requests/1-2", "q=a", "found the parameter `q`, expected none"),
+        ] {
+            assert_eq!(given(query).check(page), Err(expected.to_owned()), "{page}?{query}");
+        }
     }
 }

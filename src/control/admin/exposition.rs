@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Admin, guard};
+use super::{Admin, guard, serve};
 use crate::control::swap::Control;
 use crate::telemetry::export::ledger::Signal;
 use crate::telemetry::export::metrics::{Family, FamilyKind};
@@ -82,6 +82,7 @@ pub(super) fn control_families(control: &Control) -> Vec<Family> {
         Family::single(&names::CONFIG_LOADED, FamilyKind::Gauge, current.loaded_unix_nanos as f64 / 1e9),
         reloads,
         refused,
+        Family::single(&names::ADMIN_CONNECTIONS_REFUSED, FamilyKind::Counter, serve::refused() as f64),
         build,
     ]
 }

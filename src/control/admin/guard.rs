@@ -1,7 +1,8 @@
 //! Who may talk to the admin plane: who has the token, where there is one, and through somebody's browser nobody but its own pages.
 //!
-//! In: every request. Out: the request, or a refusal, counted: 421 for a host that is not ours (DNS rebinding), 401 without the token, 403 for a
-//! change that another site asks for (CSRF; a browser sends a password that it knows by itself). Not here: which pages there are.
+//! In: every request. Out: the request, or a refusal, counted: 421 for a host that is not ours (DNS rebinding), 401 without the token, 403 for
+//! what another site's page sends (CSRF; a browser sends a password that it knows by itself), unless it is a link that somebody follows. Not
+//! here: which pages there are.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,14 +35,17 @@ enum Refusal {
     Host(String),
     NoToken,
     OtherToken,
+    /// Another site's page asks for a change.
     FromElsewhere,
+    /// Another site's page asks for something without going there.
+    FromWithin,
 }
 
 /// Refusals so far.
 struct Refusals {
     hosts: AtomicU64,
     tokens: AtomicU64,
-    changes: AtomicU64,
+    sites: AtomicU64,
     /// Of those for want of the token, the ones that no line has told of.
     untold: AtomicU64,
     told_unix_nanos: AtomicU64,
@@ -63,7 +67,7 @@ pub(super) async fn guard(State(admin): State<Admin>, request: Request, next: Ne
 
 /// Requests that were refused, by reason.
 pub(super) fn refused() -> [(&'static str, u64); 3] {
-    [("host", &REFUSED.hosts), ("token", &REFUSED.tokens), ("csrf", &REFUSED.changes)]
+    [("host", &REFUSED.hosts), ("token", &REFUSED.tokens), ("csrf", &REFUSED.sites)]
         .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
 }
 
@@ -87,8 +91,11 @@ fn judge(request: &Request, rules: &schema::Admin) -> Option<Refusal> {
     {
         return Some(refusal);
     }
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    (changes && is_from_elsewhere(headers, host)).then_some(Refusal::FromElsewhere)
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        (is_from_another_site(headers) && !follows_a_link(headers)).then_some(Refusal::FromWithin)
+    } else {
+        is_from_elsewhere(headers, host).then_some(Refusal::FromElsewhere)
+    }
 }
 
 fn check(token: &Secret, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -127,7 +134,7 @@ impl Refusals {
         Refusals {
             hosts: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
+            sites: AtomicU64::new(0),
             untold: AtomicU64::new(0),
             told_unix_nanos: AtomicU64::new(0),
         }
@@ -137,7 +144,7 @@ impl Refusals {
         let count = match refusal {
             Refusal::Host(_) => &self.hosts,
             Refusal::NoToken | Refusal::OtherToken => &self.tokens,
-            Refusal::FromElsewhere => &self.changes,
+            Refusal::FromElsewhere | Refusal::FromWithin => &self.sites,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -168,6 +175,10 @@ impl IntoResponse for Refusal {
                 challenge(format!("found another token, {expected}\n"), "Bearer realm=\"Pellucid\", error=\"invalid_token\"")
             }
             Refusal::FromElsewhere => (StatusCode::FORBIDDEN, "a page of another site may not change anything here\n").into_response(),
+            Refusal::FromWithin => {
+                let why = "a page of another site may link to this, but neither embed nor fetch it: open it in a tab of its own\n";
+                (StatusCode::FORBIDDEN, why).into_response()
+            }
         }
     }
 }
@@ -199,10 +210,24 @@ fn is_ours(host: &str, known: &[String]) -> bool {
 
 /// As the browser says itself (Fetch Metadata, and the `Origin` of RFC 6454).
 fn is_from_elsewhere(headers: &HeaderMap, host: &str) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let site = text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
-    let origin = text("origin").is_some_and(|origin| origin.split_once("://").is_none_or(|(_, from)| !from.eq_ignore_ascii_case(host)));
-    site || origin
+    let origin = text(headers, "origin");
+    is_from_another_site(headers)
+        || origin.is_some_and(|origin| origin.split_once("://").is_none_or(|(_, from)| !from.eq_ignore_ascii_case(host)))
+}
+
+/// Another port of the same machine is another site here: what is served there need not be ours.
+fn is_from_another_site(headers: &HeaderMap) -> bool {
+    text(headers, "sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
+/// Somebody leaves that page for this one and sees it, which neither a frame does nor a browser that loads a link in advance.
+fn follows_a_link(headers: &HeaderMap) -> bool {
+    let goes = text(headers, "sec-fetch-mode") == Some("navigate") && text(headers, "sec-fetch-dest") == Some("document");
+    goes && !headers.contains_key("sec-purpose") && !headers.contains_key("purpose")
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 #[cfg(test)]
@@ -232,6 +257,35 @@ mod tests {
         assert!(elsewhere(&[("origin", "null")]));
         assert!(elsewhere(&[("sec-fetch-site", "cross-site")]));
         assert!(elsewhere(&[("sec-fetch-site", "same-site")]));
+    }
+
+    #[test]
+    fn another_site_may_link_here_and_take_nothing() {
+        let rules = schema::Admin::default();
+        let asked = |method: &str, fields: &[(&str, &str)]| {
+            let request = http::Request::builder().method(method).uri("/debug/pprof/profile?seconds=1").header("host", "localhost");
+            let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            judge(&request.body(axum::body::Body::empty()).unwrap(), &rules)
+        };
+        for site in ["cross-site", "same-site"] {
+            let from = ("sec-fetch-site", site);
+            let link = [from, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+            assert_eq!((asked("GET", &link), asked("HEAD", &link)), (None, None));
+            assert_eq!(asked("POST", &link), Some(Refusal::FromElsewhere));
+            for fields in [
+                vec![from],
+                vec![from, ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "image")],
+                vec![from, ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+                vec![from, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")],
+                vec![link[0], link[1], link[2], ("sec-purpose", "prefetch;prerender")],
+            ] {
+                assert_eq!(asked("GET", &fields), Some(Refusal::FromWithin), "{fields:?}");
+            }
+        }
+        for site in ["same-origin", "none"] {
+            assert_eq!(asked("GET", &[("sec-fetch-site", site), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]), None);
+        }
+        assert_eq!(asked("GET", &[]), None);
     }
 
     const TOKEN: &str = "correct-horse-battery-staple";

@@ -9,14 +9,15 @@ mod console;
 mod debug;
 mod guard;
 mod live;
+mod lookup;
 mod exposition;
 mod machine;
+mod serve;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::middleware;
 use axum::routing::{get, post};
 
@@ -26,6 +27,8 @@ use super::swap::{Applied, Control, Refused};
 use crate::telemetry::export::metrics::Family;
 use crate::telemetry::process::Telemetry;
 use crate::telemetry::record::polls::Polls;
+
+pub(crate) use serve::serve;
 
 /// What the admin plane shows.
 #[derive(Clone)]
@@ -52,20 +55,22 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/api/v1/upstreams", get(api::upstreams))
         .route("/api/v1/requests", get(api::requests))
         .route("/api/v1/requests/histogram", get(api::histogram))
-        .route("/api/v1/requests/{id}", get(api::request))
+        .route("/api/v1/requests/{id}", get(lookup::request))
         .route("/api/v1/overview", get(api::overview))
         .route("/api/v1/history", get(api::history))
         .route("/api/v1/topology", get(api::topology))
         .route("/api/v1/telemetry", get(accounts::telemetry))
         .route("/api/v1/reload", post(api::reload))
         .route("/api/v1/live", get(live::live))
-        .route("/api/v1/explain", get(api::explain))
+        .route("/api/v1/explain", get(lookup::explain))
         .route("/api/v1/openapi.json", get(api::openapi))
         .route("/console", get(console::to_index))
         .route("/console/", get(console::index))
         .route("/console/{*file}", get(console::file))
+        .route_layer(middleware::from_fn(api::known))
         .merge(debug::router(admin.clone()))
-        .fallback(async || (StatusCode::NOT_FOUND, "no such page; / lists what there is\n"))
+        .fallback(api::no_such_page)
+        .method_not_allowed_fallback(api::wrong_method)
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
         .with_state(admin)
 }

@@ -195,7 +195,9 @@ metrics! {
     CONFIG_LOADED: "pellucid_config_loaded_timestamp_seconds", "pellucid.config.loaded_timestamp", "s",
         "When the configuration in force was loaded, in Unix time.";
     ADMIN_REFUSED: "pellucid_admin_refused_total", "pellucid.admin.refused", "{request}",
-        "Requests that the admin plane refused: their host was not ours, they had no token, or another site's page asked for a change.";
+        "Requests that the admin plane refused: their host was not ours, they had no token, or another site's page sent them.";
+    ADMIN_CONNECTIONS_REFUSED: "pellucid_admin_connections_refused_total", "pellucid.admin.connections_refused", "{connection}",
+        "Connections to the admin plane that were closed at once, because there were too many already.";
     BUILD_INFO: "pellucid_build_info", "pellucid.build.info", "{build}",
         "Always 1; the version is in the label.";
 }

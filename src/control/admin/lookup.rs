@@ -1,0 +1,71 @@
+//! `/api/v1/requests/{id}` and `/api/v1/explain`: one request, one that was answered or one that might be asked.
+//!
+//! In: an id; a method, a URL and headers. Out: all that is known of that request; which route would take the other. Not here: lists of
+//! requests (`api`), and what is told (`telemetry::process::whole`, `control::explain`).
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Admin;
+use super::api::{Asked, bad_query, looked_up, read};
+use crate::base::limits::RECENT_RECORDS_MAX;
+use crate::control::explain::{self, Explained, Question};
+use crate::telemetry::process::whole::{Linked, RequestId, TraceLink};
+
+/// One request whole.
+pub(super) async fn request(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    let Some(known) = RequestId::parse(&id) else {
+        return bad_query(&format!("found the id `{id}`, expected one as /api/v1/requests gives it"));
+    };
+    match admin.telemetry.whole(known, trace_link(&admin)).await {
+        None => looked_up(None),
+        Some(Some(body)) => Json(body).into_response(),
+        Some(None) => {
+            let message = format!("the request {id} is not, or no longer, among the last {RECENT_RECORDS_MAX}");
+            (StatusCode::NOT_FOUND, Json(json!({ "error": "no_such_request", "message": message }))).into_response()
+        }
+    }
+}
+
+/// How the configuration in force links to traces.
+fn trace_link(admin: &Admin) -> Option<Box<TraceLink>> {
+    let template = admin.control.current().config.admin.trace_url.clone()?;
+    Some(Box::new(move |linked: Linked<'_>| template.link(linked)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct ExplainQuery {
+    method: Option<String>,
+    url: String,
+}
+
+/// Which route takes a request, and why. Headers are `header=name:value`, as often as needed.
+pub(super) async fn explain(
+    State(admin): State<Admin>,
+    query: Asked<ExplainQuery>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Response {
+    let headers: Vec<String> = pairs.into_iter().filter(|(name, _)| name == "header").map(|(_, value)| value).collect();
+    let question = read(query).and_then(|query| Question::new(query.method.as_deref().unwrap_or("GET"), &query.url, &headers));
+    match question {
+        Ok(question) => explained(&admin, &question),
+        Err(message) => bad_query(&message),
+    }
+}
+
+fn explained(admin: &Admin, question: &Question) -> Response {
+    let current = admin.control.current();
+    let explained = Explained {
+        snapshot: &current.snapshot,
+        routes: &current.routes,
+        upstreams: &current.upstreams,
+        listeners: &current.listeners,
+        clock: &admin.control.clock,
+    };
+    let (text, route) = explain::explain(&explained, question);
+    Json(json!({ "matched": route.is_some(), "route": route, "text": text })).into_response()
+}
