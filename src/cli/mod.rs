@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::base::clock::Clock;
 use crate::control::{config, explain, swap, tracing_setup};
 use admin::AdminPlane;
 
@@ -159,8 +160,10 @@ fn explain_route(file: PathBuf, method: &str, url: &str, headers: &[String]) -> 
         }
     };
     match swap::check(&swap::Source::File(file)) {
-        Ok((_, compiled)) => {
-            let (text, matched) = explain::explain(&explain::Explained::of(&compiled), &question);
+        Ok((config, compiled)) => {
+            let listeners = explain::ListenerInfo::all(&config, &compiled.snapshot.listeners);
+            let clock = Clock::system();
+            let (text, matched) = explain::explain(&explain::Explained::of(&compiled, &listeners, &clock), &question);
             say(text.trim_end());
             if matched.is_some() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
         }

@@ -2,12 +2,15 @@
 //!
 //! In: two configurations, or mistakes. Out: a bounded list for the admin plane. Not here: the reload itself (`swap`).
 
+mod details;
+
 use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 
 use super::config::schema::Config;
 use crate::base::limits::{RELOAD_ERRORS_MAX, RELOADS_MAX};
+use details::Details;
 
 /// What asked for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,7 +29,7 @@ pub(crate) enum Outcome {
     Refused,
 }
 
-/// Names of what differs between two configurations.
+/// Names of what differs between two configurations, and what of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Diff {
     pub(crate) listeners: Change,
@@ -34,6 +37,8 @@ pub(crate) struct Diff {
     pub(crate) upstreams: Change,
     /// Other sections.
     pub(crate) other: Vec<&'static str>,
+    /// Old and new values of what changed, a line each; bounded.
+    pub(crate) details: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -97,22 +102,23 @@ impl Trigger {
 
 impl Diff {
     pub(crate) fn between(old: &Config, new: &Config) -> Self {
-        let mut other = Vec::new();
+        let (mut other, mut details) = (Vec::new(), Details::default());
+        let listeners = Change::between("listener", &old.listeners, &new.listeners, |listener| &listener.name.value, &mut details);
+        let routes = Change::between("route", &old.routes, &new.routes, |route| &route.name.value, &mut details);
+        let upstreams = Change::between("upstream", &old.upstreams, &new.upstreams, |upstream| &upstream.name.value, &mut details);
         if old.admin != new.admin {
             other.push("admin");
+            details.tell("admin", &old.admin, &new.admin);
         }
         if old.telemetry != new.telemetry {
             other.push("telemetry");
+            details.tell("telemetry", &old.telemetry, &new.telemetry);
         }
         if old.runtime != new.runtime {
             other.push("runtime");
+            details.tell("runtime", &old.runtime, &new.runtime);
         }
-        Diff {
-            listeners: Change::between(&old.listeners, &new.listeners, |listener| &listener.name.value),
-            routes: Change::between(&old.routes, &new.routes, |route| &route.name.value),
-            upstreams: Change::between(&old.upstreams, &new.upstreams, |upstream| &upstream.name.value),
-            other,
-        }
+        Diff { listeners, routes, upstreams, other, details: details.into_lines() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -144,15 +150,22 @@ impl Diff {
 }
 
 impl Change {
-    fn between<T: PartialEq>(old: &[T], new: &[T], name: impl Fn(&T) -> &str) -> Self {
+    fn between<T: PartialEq + Serialize>(kind: &str, old: &[T], new: &[T], name: fn(&T) -> &str, details: &mut Details) -> Self {
         let before: HashMap<&str, &T> = old.iter().map(|each| (name(each), each)).collect();
         let after: HashMap<&str, &T> = new.iter().map(|each| (name(each), each)).collect();
-        let names = |all: &[T], keep: &dyn Fn(&T) -> bool| all.iter().filter(|each| keep(each)).map(|each| name(each).to_owned()).collect();
-        Change {
-            added: names(new, &|each| !before.contains_key(name(each))),
-            removed: names(old, &|each| !after.contains_key(name(each))),
-            changed: names(new, &|each| before.get(name(each)).is_some_and(|former| *former != each)),
+        let mut change = Change::default();
+        for each in new {
+            match before.get(name(each)) {
+                None => change.added.push(name(each).to_owned()),
+                Some(former) if *former != each => {
+                    change.changed.push(name(each).to_owned());
+                    details.tell(&format!("{kind} {}", name(each)), former, each);
+                }
+                Some(_) => {}
+            }
         }
+        change.removed = old.iter().map(name).filter(|name| !after.contains_key(*name)).map(str::to_owned).collect();
+        change
     }
 }
 
@@ -177,6 +190,7 @@ mod tests {
         );
         assert!(Diff::between(&old, &old).is_empty() && !diff.is_empty());
         assert_eq!(diff.summary(), "routes +1 -1 ~1");
+        assert_eq!(diff.details, ["~ route c: upstream x -> y"]);
     }
 
     #[test]

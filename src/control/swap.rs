@@ -13,6 +13,7 @@ use super::compile::{self, Compiled, RouteInfo, TelemetrySettings, UpstreamInfo}
 use super::config;
 use super::config::problem::Problems;
 use super::config::schema::Config;
+use super::explain::ListenerInfo;
 use super::history::{Diff, History, Outcome, Reload, Trigger};
 use super::sockets::{ForWorker, Inherited, Sockets};
 use super::watch::{Stamp, stamp_of};
@@ -29,9 +30,12 @@ pub(crate) enum Source {
     Text(String),
 }
 
-/// What is in force, for the admin plane.
+/// What is in force, for the admin plane: all of one configuration.
 pub(crate) struct Current {
     pub(crate) config: Config,
+    /// What is published, so that nobody who looks at the rest has to ask for it apart, and gets the next one.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) listeners: Vec<ListenerInfo>,
     pub(crate) routes: Vec<RouteInfo>,
     pub(crate) upstreams: Vec<UpstreamInfo>,
     pub(crate) telemetry: TelemetrySettings,
@@ -157,8 +161,11 @@ impl Control {
         let mut sockets = Sockets::new(compiled.workers);
         let moves = sockets.plan(&config.listeners, inherited).map_err(Refused::Unavailable)?;
         let acceptors = sockets.settle(moves);
+        let snapshot = Arc::new(compiled.snapshot);
         let current = Current {
+            listeners: ListenerInfo::all(&config, &snapshot.listeners),
             config,
+            snapshot: Arc::clone(&snapshot),
             routes: compiled.routes,
             upstreams: compiled.upstreams,
             telemetry: compiled.telemetry,
@@ -168,7 +175,7 @@ impl Control {
         let control = Control {
             source,
             legends,
-            published: Arc::new(ArcSwap::from_pointee(compiled.snapshot)),
+            published: Arc::new(ArcSwap::new(snapshot)),
             clock,
             workers: compiled.workers,
             instance,
@@ -250,12 +257,15 @@ impl Control {
         }
         let mut sockets = self.sockets();
         let moves = sockets.plan(&config.listeners, &mut Inherited::none()).map_err(Refused::Unavailable)?;
+        let listeners = ListenerInfo::all(&config, &compiled.snapshot.listeners);
         compiled.snapshot.listeners = by_slot(compiled.snapshot.listeners, &moves.slots, &self.published.load().listeners);
-        self.published.store(Arc::new(compiled.snapshot));
+        let snapshot = Arc::new(compiled.snapshot);
+        self.published.store(Arc::clone(&snapshot));
         sockets.settle_running(moves);
         current.generation += 1;
         current.loaded_unix_nanos = self.clock.wall_offset() + self.clock.now().0;
         current.config = config;
+        (current.snapshot, current.listeners) = (snapshot, listeners);
         current.routes = compiled.routes;
         current.upstreams = compiled.upstreams;
         current.telemetry = compiled.telemetry;

@@ -247,16 +247,20 @@ fn whole(gateway: &Pellucid, path: &str) -> Value {
     gateway.api(&format!("/api/v1/requests/{}", row["id"].as_str().unwrap()))
 }
 
+/// A gateway before this origin that keeps what fails, with more under `admin` and under `telemetry`.
+fn traced(origin: &Origin, admin: &str, telemetry: &str) -> String {
+    format!(
+        "listeners: [{{ name: public, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: '127.0.0.1:0'{admin} }}\n\
+         routes: [{{ name: all, upstream: origin }}]\nupstreams: [{{ name: origin, endpoints: ['{}'] }}]\n\
+         telemetry: {{ traces: {{ sample: 0, keep: {{ slower_than: 1h }} }}{telemetry} }}\nruntime: {{ watch: false }}\n",
+        origin.address
+    )
+}
+
 #[test]
 fn a_request_that_was_exported_links_to_its_trace() {
     let origin = Origin::echo();
-    let rest = format!(
-        "routes: [{{ name: all, upstream: origin }}]\nupstreams: [{{ name: origin, endpoints: ['{}'] }}]\n\
-         telemetry: {{ traces: {{ sample: 0, keep: {{ slower_than: 1h }} }} }}\nruntime: {{ watch: false }}\n",
-        origin.address
-    );
-    let config =
-        |admin: &str| format!("listeners: [{{ name: public, bind: 127.0.0.1:0 }}]\nadmin: {{ bind: '127.0.0.1:0'{admin} }}\n{rest}");
+    let config = |admin: &str| traced(&origin, admin, ", otlp: { endpoint: 'http://127.0.0.1:1' }");
     let gateway = Pellucid::start_config(&config(""), &[]);
     gateway.get("/status/500");
     gateway.get("/good");
@@ -276,4 +280,13 @@ fn a_request_that_was_exported_links_to_its_trace() {
     assert_eq!(start, expected);
     assert!(end.parse::<u64>().unwrap() > begin.as_u64().unwrap(), "{link}");
     assert_eq!(good["trace_url"], Value::Null, "its spans are nowhere");
+}
+
+#[test]
+fn where_nothing_is_exported_no_request_links_to_a_trace() {
+    let origin = Origin::echo();
+    let gateway = Pellucid::start_config(&traced(&origin, ", trace_url: 'http://127.0.0.1:16686/trace/{trace_id}'", ""), &[]);
+    gateway.get("/status/500");
+    let failed = whole(&gateway, "/status/500");
+    assert_eq!((&failed["request"]["kept"], &failed["trace_url"]), (&json!(true), &Value::Null));
 }

@@ -31,6 +31,7 @@ mod reload;
 mod reload2;
 mod restart;
 mod watch;
+mod explain;
 mod exporters;
 mod faults;
 mod faults2;

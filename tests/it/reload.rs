@@ -233,6 +233,13 @@ telemetry: { traces: { sample: 0.5 } }
     assert_eq!(diff["routes"], json!({ "added": ["comes"], "removed": ["goes"], "changed": ["turns"] }));
     assert_eq!(diff["upstreams"], json!({ "added": ["fresh"], "removed": ["left"], "changed": ["tuned"] }));
     assert_eq!(diff["other"], json!(["telemetry"]));
+    let details = [
+        "~ listener public: limits.idle_timeout 75s -> 30s",
+        "~ route turns: filters[0].respond.body before -> after",
+        "~ upstream tuned: pool.pending 1024 -> 7",
+        "~ telemetry: traces.sample 0.01 -> 0.5",
+    ];
+    assert_eq!(diff["details"], json!(details));
     let entry = history(&gateway).remove(0);
     assert_eq!((&entry["diff"], &entry["generation"], &entry["errors"]), (&diff, &json!(2), &json!([])));
     assert_eq!(gateway.get("/turns").text(), "after");

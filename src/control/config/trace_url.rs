@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::decode::Decode;
 use super::problem::Problems;
 use super::yaml::{Content, Node};
+use crate::telemetry::process::whole::Linked;
 
 /// What is put in, in the order of the values that [`TraceUrl::link`] fills in.
 const PLACES: [&str; 4] = ["{trace_id}", "{span_id}", "{begin_ms}", "{end_ms}"];
@@ -19,15 +20,6 @@ const PLACES: [&str; 4] = ["{trace_id}", "{span_id}", "{begin_ms}", "{end_ms}"];
 /// A checked template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TraceUrl(String);
-
-/// The trace that is linked to; times are Unix milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Linked<'l> {
-    pub(crate) trace_id: &'l str,
-    pub(crate) span_id: &'l str,
-    pub(crate) begin_ms: u64,
-    pub(crate) end_ms: u64,
-}
 
 impl TraceUrl {
     /// The error goes on behind what was found.

@@ -119,11 +119,11 @@ mod tests {
             ledger: Arc::default(),
             standings: Arc::default(),
             budget: Arc::new(Budget::new(16)),
-            legends: Arc::default(),
+            legends: Arc::new(Legends::new()),
         };
         let id = RequestId { began_unix_nanos: 1, span_id: SpanId([1; 8]) };
         assert_eq!(telemetry.recent(Filter::default()).await, None);
-        assert_eq!(telemetry.whole(id).await, None);
+        assert_eq!(telemetry.whole(id, None).await, None);
         telemetry.flush().await;
     }
 }

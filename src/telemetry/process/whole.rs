@@ -1,8 +1,8 @@
 //! One request whole: all that is known of it, on one page.
 //!
 //! In: a record with what its ids stand for, what was decided about it, and what is typical for its route. Out: the row by which lists show
-//! it, and the body of `/api/v1/requests/{id}`: where its time went, its log line, its spans, and a command that repeats it. Not here: which
-//! requests are remembered (`recent`), and why one was slow (`verdict`).
+//! it, and the body of `/api/v1/requests/{id}`: where its time went, its log line, its spans, a command that repeats it, and a link to its
+//! trace. Not here: which requests are remembered (`recent`), and why one was slow (`verdict`).
 
 mod row;
 mod waterfall;
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::base::ids::hex_text;
 use crate::telemetry::export::access_log::{self, Entry, Format};
 use crate::telemetry::export::keep_reason::KeepReason;
 use crate::telemetry::record::Record;
@@ -37,8 +38,20 @@ pub(crate) struct Judgement<'t> {
     pub(crate) confidence: &'t str,
 }
 
-/// The body of `/api/v1/requests/{id}`. `typical` is passed on as it is, and `trace_url` is where a trace store shows the trace.
-pub(crate) fn whole(told: &Told<'_>, typical: Value, trace_url: Option<&str>) -> Value {
+/// A request's place in its trace, as a trace store is asked for it. Times are Unix milliseconds, around the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linked<'l> {
+    pub(crate) trace_id: &'l str,
+    pub(crate) span_id: &'l str,
+    pub(crate) begin_ms: u64,
+    pub(crate) end_ms: u64,
+}
+
+/// Where a trace store shows a trace.
+pub(crate) type TraceLink = dyn Fn(Linked<'_>) -> String + Send;
+
+/// The body of `/api/v1/requests/{id}`. `typical` is passed on as it is; `link` is there where spans are exported.
+pub(crate) fn whole(told: &Told<'_>, typical: Value, link: Option<&TraceLink>) -> Value {
     let (curl, notes) = command::curl(told).unzip();
     json!({
         "request": row(told),
@@ -49,7 +62,8 @@ pub(crate) fn whole(told: &Told<'_>, typical: Value, trace_url: Option<&str>) ->
         "span": spans::spans(told),
         "curl": curl,
         "curl_notes": notes.unwrap_or_default(),
-        "trace_url": trace_url,
+        // Only what was kept is exported.
+        "trace_url": link.filter(|_| told.kept.is_some()).map(|link| trace_url(told.entry, link)),
         // What was sampled meanwhile is worth a look on any request; only a slow or failed one is advertised in its row.
         "flamegraph": told.entry.profile(Some(KeepReason::Slow)),
     })
@@ -65,6 +79,14 @@ fn log(entry: Entry<'_>) -> Value {
     let mut line = Vec::new();
     access_log::write_line(&mut line, entry, Format::Json);
     serde_json::from_slice(&line).unwrap_or_default()
+}
+
+fn trace_url(entry: Entry<'_>, link: &TraceLink) -> String {
+    let record = entry.record;
+    let (trace_id, span_id) = (record.trace_id.hex(), record.span_id.hex());
+    let begin_ms = RequestId::of(&entry).began_unix_nanos / 1_000_000;
+    let end_ms = begin_ms + record.duration_ns().div_ceil(1_000_000) + 1;
+    link(Linked { trace_id: hex_text(&trace_id), span_id: hex_text(&span_id), begin_ms, end_ms })
 }
 
 /// Milliseconds with microsecond precision.
