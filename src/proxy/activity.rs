@@ -29,6 +29,8 @@ pub(crate) struct Activity {
     /// Body bytes so far: from the client, and to it.
     received: Cell<u64>,
     sent: Cell<u64>,
+    /// When the client of the exchange closed its sending side; never while it has not.
+    left: Cell<Tick>,
 }
 
 /// A request in flight, as it was when somebody asked.
@@ -68,6 +70,7 @@ impl Activity {
             ended: Cell::new(READING),
             received: Cell::default(),
             sent: Cell::default(),
+            left: Cell::new(Tick::NEVER),
         })
     }
 
@@ -93,6 +96,7 @@ impl Activity {
         self.since.set(began);
         self.received.set(0);
         self.sent.set(0);
+        self.left.set(Tick::NEVER);
         self.put_on(Labels { work: Work::Route, trace_id, span_id, ..Labels::NONE });
     }
 
@@ -134,6 +138,18 @@ impl Activity {
 
     pub(crate) fn has_sent(&self, bytes: u64) {
         self.sent.set(bytes);
+    }
+
+    /// The client has closed its sending side. The first time that this is seen counts.
+    pub(crate) fn client_closed(&self, clock: &Clock) {
+        if self.left.get() == Tick::NEVER {
+            self.left.set(clock.now());
+        }
+    }
+
+    /// When that was; never where it was not.
+    pub(crate) fn left(&self) -> Tick {
+        self.left.get()
     }
 
     fn put_on(&self, labels: Labels) {
@@ -211,6 +227,22 @@ mod tests {
         activity.close(Tick(1250));
         activity.rest();
         assert!(all.in_flight(Tick(1300)).is_empty());
+        labels::take_off();
+    }
+
+    #[test]
+    fn a_client_leaves_an_exchange_once() {
+        let (clock, hand) = Clock::manual(Tick(100));
+        let activity = Activity::new(SocketAddr::from(([127, 0, 0, 1], 9)));
+        activity.open(TraceId([1; 16]), SpanId([2; 8]), Tick(90));
+        assert_eq!(activity.left(), Tick::NEVER);
+        for now in [120, 150] {
+            hand.store(now, std::sync::atomic::Ordering::Relaxed);
+            activity.client_closed(&clock);
+            assert_eq!(activity.left(), Tick(120));
+        }
+        activity.open(TraceId([1; 16]), SpanId([3; 8]), Tick(200));
+        assert_eq!(activity.left(), Tick::NEVER);
         labels::take_off();
     }
 

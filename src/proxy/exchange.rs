@@ -172,6 +172,7 @@ impl Exchange {
         let Some(mut kit) = self.kit.take() else { return };
         let record = &mut *kit.record;
         record.ended = ended;
+        record.left = self.peer.activity.left();
         record.self_ns = self.peer.activity.close(ended);
         record.response_bytes = response_bytes;
         let reason = record.reason;

@@ -228,11 +228,11 @@ impl Connection {
             interim: (head.version == http::Version::HTTP_11).then(|| Interim::new(Rc::clone(&self.leg))),
             upgrade: None,
         };
-        let mut watch = ClientWatch {
+        let watch = ClientWatch {
             leg: &self.leg,
             clock: &self.pipeline.worker.clock,
+            activity: &self.peer.activity,
             half_close_timeout: self.limits().half_close_timeout,
-            gone_at: Tick::NEVER,
         };
         let answered = {
             let mut handling = std::pin::pin!(self.pipeline.handle(&mut request, &self.peer, began));

@@ -45,7 +45,7 @@ impl<'s> Streaming<'s> {
         if waiting == 0 {
             self.stalled_since = None;
             let half_close_timeout = self.outbound.exchange.policy().limits.half_close_timeout;
-            let mut watch = ClientWatch { leg: self.leg, clock, half_close_timeout, gone_at: Tick::NEVER };
+            let watch = ClientWatch { leg: self.leg, clock, activity: &self.outbound.exchange.peer.activity, half_close_timeout };
             return watch.poll_broken(context).map(|()| Err(SendError::Peer(std::io::ErrorKind::ConnectionReset.into())));
         }
         turn_to(Work::Deliver);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::lookup::Names;
 use super::query::{Query, Seen};
 use super::verdict::{Spread, Typical, Verdict, Verdicts};
-use super::whole::{Judgement, RequestId, Told, millis, row, whole};
+use super::whole::{Judgement, RequestId, Told, TraceLink, millis, row, whole};
 use crate::base::clock::Tick;
 use crate::base::ids::TraceId;
 use crate::base::limits::RECENT_RECORDS_MAX;
@@ -156,8 +156,8 @@ impl Recent {
         News { tail: Tail(Some(self.total)), rows, skipped, lost: oldest.saturating_sub(told) }
     }
 
-    /// One request with all that is known of it.
-    pub(super) fn whole(&self, id: RequestId, names: &Names, verdicts: &Verdicts) -> Option<Value> {
+    /// One request with all that is known of it. `link` is there where spans are exported.
+    pub(super) fn whole(&self, id: RequestId, names: &Names, verdicts: &Verdicts, link: Option<&TraceLink>) -> Option<Value> {
         let mut record = Record::empty();
         let kept = self.records.iter().rev().find(|kept| {
             kept.held.write_into(&mut record);
@@ -165,7 +165,7 @@ impl Recent {
         })?;
         let told = kept.told(&record, names);
         let typical = verdicts.typical(record.route).map_or(Value::Null, |typical| typical_json(&typical, &told.entry.route.name));
-        Some(whole(&told, typical, None))
+        Some(whole(&told, typical, link))
     }
 
     /// How long the requests took that pass.
@@ -178,7 +178,7 @@ impl Recent {
             self.records[index].held.write_into(&mut record);
             let bucket = BOUNDS_MS.iter().position(|bound| record.duration_ns() <= bound * 1_000_000).unwrap_or(BOUNDS_MS.len());
             buckets[bucket][0] += 1;
-            buckets[bucket][1] += u64::from(record.status >= 500 || record.reason.is_some());
+            buckets[bucket][1] += u64::from(record.has_failed());
         }
         let bounds = BOUNDS_MS.iter().map(Some).chain([None]);
         let bucket = |(bound, [count, errors]): (Option<&u64>, &[u64; 2])| json!({ "le_ms": bound, "count": count, "errors": errors });
@@ -258,6 +258,24 @@ mod tests {
 
     use super::*;
     use crate::telemetry::record::legend::Legends;
+    use crate::telemetry::record::reason::Reason;
+
+    #[test]
+    fn rows_and_histogram_agree_on_what_has_failed() {
+        let mut recent = Recent::default();
+        let ended = [(200, None), (404, Some(Reason::NoRoute)), (499, Some(Reason::ClientGone)), (502, Some(Reason::ConnectRefused))];
+        for (number, (status, reason)) in ended.into_iter().enumerate() {
+            let mut record = Record::empty();
+            (record.status, record.reason, record.ended) = (status, reason, Tick(number as u64));
+            recent.keep(&record, None, None, 0);
+        }
+        let names = Names::new(Arc::new(Legends::new()));
+        let filter = Filter { limit: 10, ..Filter::default() };
+        let failed: Vec<bool> = recent.find(&filter, &names).0.iter().map(|row| row["failed"] == true).collect();
+        assert_eq!(failed, [true, false, false, false]);
+        let histogram = recent.histogram(&filter, &names);
+        assert_eq!((&histogram["buckets"][0]["count"], &histogram["buckets"][0]["errors"]), (&json!(4), &json!(1)));
+    }
 
     #[test]
     fn the_oldest_makes_room_and_filters_filter() {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Thread;
 use super::questions::Telemetry;
 use super::recent::{Filter, News, Tail};
-use super::whole::RequestId;
+use super::whole::{RequestId, TraceLink};
 
 impl Telemetry {
     /// The most recent requests that pass the filter, newest first.
@@ -29,9 +29,14 @@ impl Telemetry {
         self.look(move |thread| thread.recent.news(&filter, tail, &thread.names)).await
     }
 
-    /// One request whole; none within an answer where it is not remembered.
-    pub(crate) async fn whole(&self, id: RequestId) -> Option<Option<Value>> {
-        self.look(move |thread| thread.recent.whole(id, &thread.names, &thread.verdicts)).await
+    /// One request whole; none within an answer where it is not remembered. `link` leads to its trace.
+    pub(crate) async fn whole(&self, id: RequestId, link: Option<Box<TraceLink>>) -> Option<Option<Value>> {
+        let find = move |thread: &mut Thread| {
+            // Without a way out for spans there is no trace that could be linked to.
+            let link = link.as_deref().filter(|_| thread.spans.is_some());
+            thread.recent.whole(id, &thread.names, &thread.verdicts, link)
+        };
+        self.look(find).await
     }
 
     /// Rates, errors and times by route over a window, and what changed.
@@ -39,11 +44,11 @@ impl Telemetry {
         self.look(move |thread| thread.overview(window_s)).await
     }
 
-    /// The same over time, of one route or of all.
-    pub(crate) async fn over_time(&self, route: Option<String>, span_s: u32) -> Option<Value> {
+    /// The same over time, of one route or of all; in steps of 1 or 10 s, or without a choice, of both.
+    pub(crate) async fn over_time(&self, route: Option<String>, span_s: u32, step_s: Option<u32>) -> Option<Value> {
         let history = move |thread: &mut Thread| {
             let (now, wall_offset) = (thread.clock.now(), thread.clock.wall_offset());
-            thread.trends.history(route.as_deref(), span_s, now, wall_offset, &thread.names.routes)
+            thread.trends.history(route.as_deref(), span_s, step_s, now, wall_offset, &thread.names.routes)
         };
         self.look(history).await
     }

@@ -60,9 +60,11 @@ pub(crate) struct HeaderLegend {
 }
 
 /// All ids handed out so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Legends {
     inner: RwLock<Inner>,
+    /// Routes, and endpoints, that have an id of their own.
+    len_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -76,18 +78,22 @@ struct Inner {
 
 impl Legends {
     pub(crate) fn new() -> Self {
-        let legends = Legends::default();
+        Legends::with_room(LEGENDS_MAX)
+    }
+
+    fn with_room(len_max: usize) -> Self {
+        let legends = Legends { inner: RwLock::default(), len_max };
         legends.route("", "");
         legends
     }
 
-    /// The id of the route of this name and path pattern.
+    /// The id of the route of this name and path pattern; of `_other`, where all are taken.
     pub(crate) fn route(&self, name: &str, template: &str) -> RouteId {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = inner.route_ids.get(&(name.to_owned(), template.to_owned())) {
             return *id;
         }
-        let full = inner.routes.len() >= LEGENDS_MAX;
+        let full = inner.routes.len() >= self.len_max;
         if full && let Some(id) = inner.route_ids.get(&(names::FOLDED.to_owned(), String::new())) {
             return *id;
         }
@@ -98,15 +104,21 @@ impl Legends {
         id
     }
 
-    /// The id of the endpoint `host:port` of an upstream.
+    /// The id of the endpoint `host:port` of an upstream; of `_other`, where all are taken.
     pub(crate) fn endpoint(&self, upstream: &str, host: &str, port: u16) -> EndpointId {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let key = (upstream.to_owned(), host.to_owned(), port);
         if let Some(id) = inner.endpoint_ids.get(&key) {
             return *id;
         }
+        let full = inner.endpoints.len() >= self.len_max;
+        // No port is 0, so no endpoint of a configuration has this key.
+        let key = if full { (names::FOLDED.to_owned(), names::FOLDED.to_owned(), 0) } else { key };
+        if let Some(id) = inner.endpoint_ids.get(&key).filter(|_| full) {
+            return *id;
+        }
         let id = EndpointId(inner.endpoints.len() as u32);
-        inner.endpoints.push(Arc::new(EndpointLegend::new(upstream, host, port)));
+        inner.endpoints.push(Arc::new(if full { EndpointLegend::folded() } else { EndpointLegend::new(upstream, host, port) }));
         inner.endpoint_ids.insert(key, id);
         id
     }
@@ -168,6 +180,14 @@ impl EndpointLegend {
         wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_UPSTREAM, upstream);
         EndpointLegend { upstream: upstream.to_owned(), host: host.to_owned(), port, authority: authority(host, port), attributes }
     }
+
+    /// All that have no legend of their own. Their addresses differ, so that no span names one.
+    fn folded() -> Self {
+        let mut attributes = Vec::new();
+        wire::string_attribute(&mut attributes, wire::SPAN_ATTRIBUTES, names::PELLUCID_UPSTREAM, names::FOLDED);
+        let name = || names::FOLDED.to_owned();
+        EndpointLegend { upstream: name(), host: name(), port: 0, authority: name(), attributes }
+    }
 }
 
 impl HeaderLegend {
@@ -190,5 +210,18 @@ mod tests {
         assert_ne!(legends.route("users", "/people/{id}"), first);
         assert_eq!(legends.endpoint("users", "127.0.0.1", 9001), endpoint);
         assert_ne!(legends.endpoint("others", "127.0.0.1", 9001), endpoint);
+    }
+
+    #[test]
+    fn what_finds_no_room_shares_one_id_and_what_has_one_keeps_it() {
+        let legends = Legends::with_room(3);
+        let ids: Vec<EndpointId> = (1..7).map(|port| legends.endpoint("users", "10.0.0.1", port)).collect();
+        assert_eq!(ids, [0, 1, 2, 3, 3, 3].map(EndpointId));
+        assert_eq!(legends.endpoint("users", "10.0.0.1", 2), EndpointId(1));
+        assert_eq!(["a", "b", "c", "d"].map(|name| legends.route(name, "/")), [1, 2, 3, 3].map(RouteId));
+        let (routes, endpoints) = legends.tables();
+        assert_eq!((routes.len(), routes[3].name.as_str()), (4, names::FOLDED));
+        let folded = &endpoints[3];
+        assert_eq!((endpoints.len(), folded.upstream.as_str(), folded.authority.as_str()), (4, names::FOLDED, names::FOLDED));
     }
 }

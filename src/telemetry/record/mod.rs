@@ -46,6 +46,9 @@ pub(crate) struct Facts {
     pub(crate) began: Tick,
     pub(crate) head_read: Tick,
     pub(crate) ended: Tick,
+    /// When the client was seen to have closed its sending side; never where it was not. It may have left then, or wait for its answer: both
+    /// look the same.
+    pub(crate) left: Tick,
     /// Nanoseconds that the worker's thread spent inside this exchange: all time but its waits.
     pub(crate) self_ns: u64,
     pub(crate) route: RouteId,
@@ -234,6 +237,16 @@ impl Record {
         self.ended.since(self.began)
     }
 
+    /// The gateway or an upstream failed it: what the request counter calls `server_error` or `broken`. A client's own fault does not count,
+    /// nor does its leaving.
+    pub(crate) fn has_failed(&self) -> bool {
+        match self.reason {
+            Some(Reason::ClientGone | Reason::ClientWriteTimeout) => false,
+            Some(_) => !(400..500).contains(&self.status),
+            None => self.status >= 500,
+        }
+    }
+
     /// SERVER and CLIENT spans that this record stands for.
     pub(crate) fn span_count(&self) -> u64 {
         1 + u64::from(self.attempt_count)
@@ -249,6 +262,7 @@ impl Facts {
         began: Tick(0),
         head_read: Tick(0),
         ended: Tick(0),
+        left: Tick::NEVER,
         self_ns: 0,
         route: RouteId::NONE,
         method: MethodTag::Other,
@@ -306,6 +320,26 @@ mod tests {
     #[test]
     fn a_record_stays_small_enough_to_copy() {
         assert!(size_of::<Record>() <= 1664, "{}", size_of::<Record>());
+    }
+
+    #[test]
+    fn a_request_has_failed_by_the_gateway_or_an_upstream_and_not_by_its_client() {
+        let failed = |status, reason| {
+            let mut record = Record::empty();
+            (record.status, record.reason) = (status, reason);
+            record.has_failed()
+        };
+        for (status, reason) in [(500, Reason::UpstreamStatus), (502, Reason::ConnectRefused), (200, Reason::UpstreamBodyBroken)] {
+            assert!(failed(status, Some(reason)), "{status} {reason:?}");
+        }
+        assert!(failed(503, None) && failed(101, Some(Reason::UpstreamReset)));
+        for reason in [Reason::MalformedRequest, Reason::NoRoute, Reason::BodyTooLarge, Reason::BodyTimeout] {
+            assert!(!failed(400, Some(reason)), "{reason:?}");
+        }
+        for (status, reason) in [(499, Reason::ClientGone), (200, Reason::ClientGone), (502, Reason::ClientGone)] {
+            assert!(!failed(status, Some(reason)), "{status} {reason:?}");
+        }
+        assert!(!failed(200, None) && !failed(404, None) && !failed(200, Some(Reason::ClientWriteTimeout)));
     }
 
     #[test]

@@ -188,6 +188,10 @@ impl Write for AddressText {
 }
 
 impl Pattern {
+    pub(super) fn is_like(&self, text: &str) -> bool {
+        self.lies(text.as_bytes(), Place::Whole)
+    }
+
     /// One pass: the first piece begins the text, each next one is taken where it is first found, and the last one ends it.
     fn lies(&self, text: &[u8], place: Place) -> bool {
         let (mut rest, mut between) = (text, self.pieces.as_slice());

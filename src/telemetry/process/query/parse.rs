@@ -6,6 +6,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Bad, Clients, KEYS, KeptAs, Pattern, QUERY_BYTES_MAX, QUERY_TERMS_MAX, Query, Sign, Subject, Term, Test, Timed, widest};
+use crate::base::spelling::meant;
+use crate::telemetry::process::verdict::Code;
 use crate::telemetry::record::reason::Reason;
 
 /// What precedes the name of a header in a key.
@@ -117,8 +119,10 @@ impl<'t> Reader<'t> {
         let header = key.strip_prefix(HEADER_PREFIX).filter(|name| !name.is_empty());
         let wanted = if header.is_some() { "header.NAME" } else { key.as_str() };
         let Some((_, expected)) = KEYS.iter().find(|(known, _)| *known == wanted) else {
-            let known = KEYS.map(|(known, _)| known).join(", ");
-            return Err(self.bad(key_at, format!("found the key `{key}`, expected one of {known}; a word with a colon stands in quotes")));
+            let known = KEYS.map(|(known, _)| known);
+            let (listed, meant) = (known.join(", "), meant(&key, known));
+            let message = format!("found the key `{key}`, expected one of {listed}; a word with a colon stands in quotes{meant}");
+            return Err(self.bad(key_at, message));
         };
         let value = self.value()?;
         let (at, found) = (value.at, value.text());
@@ -129,7 +133,7 @@ impl<'t> Reader<'t> {
             Some(name) => Some(Test::Header(name.into(), value.pattern(false))),
             None => test_of(&key, value, &found),
         };
-        test.ok_or_else(|| self.bad(at, format!("{key}: found `{found}`, expected {expected}")))
+        test.ok_or_else(|| self.bad(at, format!("{key}: found `{found}`, expected {expected}{}", meant(&found, words_of(&key)))))
     }
 
     /// Up to the next space, or to the closing quote.
@@ -180,8 +184,9 @@ impl<'t> Reader<'t> {
 /// None where the value is none that the key can have.
 fn test_of(key: &str, value: Value, found: &str) -> Option<Test> {
     if let Some(subject) = Subject::ALL.into_iter().find(|subject| subject.key() == key) {
-        let fits = is_known(subject, found) || value.has_star();
-        return fits.then(|| Test::Text(subject, value.pattern(subject.any_case())));
+        let has_star = value.has_star();
+        let pattern = value.pattern(subject.any_case());
+        return is_known(subject, &pattern, has_star, found).then_some(Test::Text(subject, pattern));
     }
     if let Some(timed) = Timed::of(key) {
         let (sign, number) = signed(found, Sign::AtLeast);
@@ -204,16 +209,27 @@ fn test_of(key: &str, value: Value, found: &str) -> Option<Test> {
     }
 }
 
-/// Reasons come from a closed list. Methods do not, and codes of verdicts are listed elsewhere.
-fn is_known(subject: Subject, found: &str) -> bool {
+/// Reasons and codes of verdicts come from closed lists, so that a pattern must be like one of the codes. Methods do not.
+fn is_known(subject: Subject, pattern: &Pattern, has_star: bool, found: &str) -> bool {
     match subject {
+        Subject::Verdict => Code::LABELS.iter().any(|(_, label)| pattern.is_like(label)),
+        _ if has_star => true,
         Subject::Error | Subject::AttemptError => {
             let is_status = found.len() == 3 && matches!(found.as_bytes()[0], b'4' | b'5') && whole_number(found).is_some();
             is_status || Reason::ALL.iter().any(|reason| reason.label().eq_ignore_ascii_case(found))
         }
         Subject::Method => !found.is_empty(),
-        Subject::Verdict => !found.is_empty() && found.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
         Subject::Route | Subject::Upstream | Subject::Endpoint | Subject::Path | Subject::Host => true,
+    }
+}
+
+/// The words that can stand behind a key, where there is a closed list of them.
+fn words_of(key: &str) -> Vec<&'static str> {
+    match key {
+        "error" | "attempt_error" => Reason::ALL.map(Reason::label).to_vec(),
+        "verdict" => Code::LABELS.map(|(_, label)| label).to_vec(),
+        "kept" => KeptAs::ALL.map(KeptAs::label).to_vec(),
+        _ => Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::clock::Tick;
 use crate::base::ids::{SpanId, TraceId};
+use crate::telemetry::process::verdict::Code;
 use crate::telemetry::record::captured::{Captured, HIDDEN, capture};
 use crate::telemetry::record::legend::{EndpointId, EndpointLegend, HeaderLegend, Legends, RouteLegend};
 use crate::telemetry::record::reason::Reason;
@@ -175,7 +176,7 @@ fn what_was_decided_about_a_request_finds_it() {
             "trace:4bf9",
             "trace:4BF92F3577B34DA6A3CE929D0E0E4736",
         ],
-        &["kept:false", "kept:slow", "kept:error", "kept:sampled", "verdict:slow", "trace:bf9"],
+        &["kept:false", "kept:slow", "kept:error", "kept:sampled", "verdict:slow_dns", "trace:bf9"],
     );
     scene.record.attempt_count = 1;
     scene.check(&["reused:false"], &["reused:true"]);
@@ -262,6 +263,9 @@ fn what_cannot_be_read_is_refused_with_its_column() {
         ("client:10.0.0.0/33", 7, "client: found `10.0.0.0/33`"),
         ("client:me", 7, "client: found `me`, expected an address"),
         ("verdict:a-b", 8, "verdict: found `a-b`"),
+        ("verdict:slow", 8, "verdict: found `slow`"),
+        ("verdict:slwo_*", 8, "verdict: found `slwo_*`"),
+        ("verdict:\"\"", 8, "verdict: found ``"),
         ("-", 0, "found `-` with no term behind it"),
         ("a - b", 2, "found `-` with no term behind it"),
         ("--x", 0, "found `-` with no term behind it"),
@@ -270,6 +274,28 @@ fn what_cannot_be_read_is_refused_with_its_column() {
     ] {
         let bad = Query::parse(text).expect_err(text);
         assert!(bad.at == at && bad.message.starts_with(message), "{text}: {bad:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_word_is_refused_with_the_one_that_may_have_been_meant() {
+    for (text, at, meant) in [
+        ("route:x verdict:slow_upsteam", 16, Some("slow_upstream")),
+        ("verdict:Upstream_Rest", 8, Some("upstream_reset")),
+        ("verdict:nothing_like_it", 8, None),
+        ("error:conect_refused", 6, Some("connect_refused")),
+        ("attempt_error:dns_faild", 14, Some("dns_failed")),
+        ("kept:sampeld", 5, Some("sampled")),
+        ("vredict:*", 0, Some("verdict")),
+        ("status:6xx", 7, None),
+    ] {
+        let bad = Query::parse(text).expect_err(text);
+        let asks = meant.map(|word| format!("; did you mean `{word}`?"));
+        let told = asks.map_or(!bad.message.contains("did you mean"), |asks| bad.message.ends_with(&asks));
+        assert!(bad.at == at && told, "{text}: {bad:?}");
+    }
+    for (_, label) in Code::LABELS {
+        assert!(Query::parse(&format!("verdict:{label}")).is_ok(), "{label}");
     }
 }
 

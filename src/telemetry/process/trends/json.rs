@@ -86,10 +86,12 @@ fn sparks(stretches: &[Stretch<Requests>], step_s: u32) -> (Vec<Value>, Vec<Valu
     shown.iter().map(point).unzip()
 }
 
+/// Where no step is asked for, coarse ones are followed by the fine ones that are remembered.
 pub(super) fn history(
     trends: &Trends,
     route: Option<&str>,
     span_s: u32,
+    step_s: Option<u32>,
     moment: Moment,
     wall_offset: u64,
     routes: &[Arc<RouteLegend>],
@@ -98,7 +100,18 @@ pub(super) fn history(
         Some(wanted) => trends.by_name(routes).into_iter().find(|named| named.name == wanted).map_or_else(Vec::new, |named| named.lines),
         None => vec![&trends.all],
     };
-    let mut stretches = if lines.is_empty() { Vec::new() } else { read_finely(&lines, moment.back_s(span_s), moment) };
+    let ladder = Requests::LADDER;
+    let from_s = moment.back_s(span_s);
+    let mut stretches = match step_s {
+        _ if lines.is_empty() => Vec::new(),
+        None => read_finely(&lines, from_s, moment),
+        // Fine steps are not remembered for as long.
+        Some(step_s) if step_s < ladder.coarse_s => {
+            let oldest_s = moment.second.saturating_sub(ladder.fine_s * ladder.fine_len_max);
+            read(&lines, from_s.max(oldest_s), ladder.fine_s, moment)
+        }
+        Some(_) => read(&lines, from_s, ladder.coarse_s, moment),
+    };
     // What is open would look like a fall.
     stretches.pop();
     json!({"route": route, "steps": stretches.iter().map(|stretch| step(stretch, wall_offset)).collect::<Vec<_>>()})

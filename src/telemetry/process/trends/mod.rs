@@ -157,16 +157,17 @@ impl Trends {
         json::overview(self, window_s, self.moment(now), wall_offset, in_flight, routes)
     }
 
-    /// The body of `/api/v1/history`.
+    /// The body of `/api/v1/history`. `step_s` is 1 or 10; without, the steps are of both lengths.
     pub(crate) fn history(
         &self,
         route: Option<&str>,
         span_s: u32,
+        step_s: Option<u32>,
         now: Tick,
         wall_offset: u64,
         routes: &[Arc<RouteLegend>],
     ) -> serde_json::Value {
-        json::history(self, route, span_s, self.moment(now), wall_offset, routes)
+        json::history(self, route, span_s, step_s, self.moment(now), wall_offset, routes)
     }
 
     /// The body of `/api/v1/topology`.

@@ -25,7 +25,7 @@ pub(super) struct Shot {
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
     pub(super) count: u32,
-    /// Answered with 5xx, or broken off.
+    /// Those that have failed, as the record says it.
     pub(super) errors: u32,
     pub(super) client_errors: u32,
     pub(super) server_errors: u32,
@@ -72,18 +72,9 @@ impl Shot {
             duration_ns: if timed { duration_ns } else { 0 },
             duration: timed.then(|| DURATIONS.bucket(duration_ns) as u8),
             own: SELVES.bucket(record.self_ns) as u8,
-            is_error: is_error(record.status, record.reason),
+            is_error: record.has_failed(),
             status_class: record.status / 100,
         }
-    }
-}
-
-/// The outcomes `server_error` and `broken` of the request counter.
-fn is_error(status: u16, reason: Option<Reason>) -> bool {
-    match reason {
-        Some(Reason::ClientGone | Reason::ClientWriteTimeout) => false,
-        Some(_) => !(400..500).contains(&status),
-        None => status >= 500,
     }
 }
 
@@ -235,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_what_the_request_counter_calls_server_error_or_broken() {
-        let errors = |status, reason| tally(status, reason).errors;
-        assert_eq!(errors(200, None) + errors(404, Some(Reason::NoRoute)) + errors(499, Some(Reason::ClientGone)), 0);
-        assert_eq!(errors(200, Some(Reason::ClientWriteTimeout)) + errors(413, Some(Reason::BodyTooLarge)), 0);
-        assert_eq!(
-            (errors(500, Some(Reason::UpstreamStatus)), errors(200, Some(Reason::UpstreamBodyBroken)), errors(503, None)),
-            (1, 1, 1)
-        );
+    fn an_error_is_a_request_that_has_failed() {
+        let counted = |status, reason| {
+            let tally = tally(status, reason);
+            (tally.errors, tally.client_errors, tally.server_errors)
+        };
+        assert_eq!((counted(200, None), counted(200, Some(Reason::UpstreamBodyBroken))), ((0, 0, 0), (1, 0, 0)));
+        assert_eq!((counted(404, Some(Reason::NoRoute)), counted(499, Some(Reason::ClientGone))), ((0, 1, 0), (0, 1, 0)));
+        assert_eq!((counted(500, Some(Reason::UpstreamStatus)), counted(503, None)), ((1, 0, 1), (1, 0, 1)));
     }
 
     #[test]

@@ -91,7 +91,11 @@ impl World {
     }
 
     fn history(&self, route: Option<&str>, span_s: u32) -> Vec<Value> {
-        let history = self.trends.history(route, span_s, self.now, 0, &self.legends.tables().0);
+        self.history_in(route, span_s, None)
+    }
+
+    fn history_in(&self, route: Option<&str>, span_s: u32, step_s: Option<u32>) -> Vec<Value> {
+        let history = self.trends.history(route, span_s, step_s, self.now, 0, &self.legends.tables().0);
         history["steps"].as_array().unwrap().clone()
     }
 }
@@ -208,6 +212,23 @@ fn an_hour_is_remembered_and_no_more() {
         (&overview["routes"], &overview["total"]["count"], &overview["total"]["p99"]),
         (&Value::from(Vec::<Value>::new()), &Value::from(0), &Value::Null)
     );
+}
+
+#[test]
+fn a_history_can_be_read_in_steps_of_one_length() {
+    let mut world = World::new(1);
+    let route = world.legends.route("users", "/users");
+    for second in 0..600 {
+        world.trends.note(&record(route, second * SECOND + SECOND / 2, &answered(5.0, Vec::new())));
+    }
+    world.now = Tick(600 * SECOND + SECOND / 4);
+    world.trends.advance(world.now);
+    for (span_s, step_s, len, first_ms) in [(3600, 10, 60, 0), (300, 10, 29, 310_000), (3600, 1, 120, 480_000), (60, 1, 59, 541_000)] {
+        let steps = world.history_in(Some("users"), span_s, Some(step_s));
+        assert_eq!((steps.len(), &steps[0]["t"]), (len, &Value::from(first_ms)), "{span_s} {step_s}");
+        assert!(steps.iter().all(|step| step["step_s"] == step_s && step["count"] == step_s), "{span_s} {step_s}");
+    }
+    assert!(world.history_in(Some("nobody"), 3600, Some(10)).is_empty());
 }
 
 #[test]
@@ -593,6 +614,33 @@ fn the_edges_of_the_topology_add_up_to_the_counts() {
     world.now = Tick(230 * SECOND);
     world.trends.advance(world.now);
     check_topology(&world, 50, 140, 140);
+}
+
+#[test]
+fn the_topology_is_of_whole_steps_and_says_how_long_they_are() {
+    let mut world = World::new(9);
+    let route = world.legends.route("users", "/users");
+    let note = |world: &mut World, seconds: std::ops::Range<u64>| {
+        for second in seconds {
+            world.trends.note(&record(route, second * SECOND, &answered(5.0, vec![waited(0, 4.0)])));
+        }
+    };
+    let check = |world: &World, window_s: u32, drawn_s: f64, count: u32| {
+        let (routes, endpoints) = world.legends.tables();
+        let drawn = world.trends.topology(window_s, world.now, &routes, &endpoints);
+        assert_eq!(drawn["window_s"], drawn_s, "{window_s}");
+        let edges = drawn["edges"].as_array().unwrap();
+        let rate = (f64::from(count) / drawn_s * 1e3).round() / 1e3;
+        assert!(edges.len() == 3 && edges.iter().all(|edge| edge["count"] == count && edge["rate"] == rate), "{window_s}: {drawn}");
+    };
+    note(&mut world, 0..3);
+    world.now = Tick(2 * SECOND + SECOND / 2);
+    check(&world, 300, 2.5, 3);
+    note(&mut world, 3..4000);
+    world.now = Tick(3999 * SECOND + SECOND / 2);
+    for (window_s, drawn_s) in [(5, 19.5), (10, 19.5), (60, 69.5), (300, 309.5), (359, 359.5), (360, 399.5), (3600, 3579.5)] {
+        check(&world, window_s, drawn_s, drawn_s.ceil() as u32);
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Who calls whom: attempts by route and endpoint, and the graph that they make with the clients' requests.
 //!
-//! In: attempts, under the places of their route and endpoint. Out: nodes and edges from the clients to the endpoints. The edges into an
-//! upstream add up to those out of it, whatever was folded. Not here: which endpoints there are, or their state (the proxy knows).
+//! In: attempts, under the places of their route and endpoint. Out: nodes and edges from the clients to the endpoints, and how long a time
+//! they are of. The edges into an upstream add up to those out of it, whatever was folded. Not here: which endpoints there are, or their
+//! state (the proxy knows).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::telemetry::record::names::FOLDED;
 
 /// The places of a route and an endpoint.
 pub(super) type Key = (u16, u16);
+
+const SECOND_NS: u64 = 1_000_000_000;
 
 /// What becomes of those that find no room.
 const FOLDED_PAIR: usize = OTHER as usize;
@@ -117,7 +120,18 @@ impl Pairs {
     }
 }
 
-/// Requests and attempts of the same window, whose steps are as long as those of the pairs then are.
+/// Where a window begins that is read in steps of so many seconds: at the step that it begins in, so that it is longer by a part of a step.
+/// The longest one begins with the next step: what was before is no longer remembered of the routes.
+fn begin_s(window_s: u32, step_s: u32, moment: Moment) -> u32 {
+    let asked_s = (moment.now.0.saturating_sub(u64::from(window_s) * SECOND_NS) / SECOND_NS) as u32;
+    let ladder = Requests::LADDER;
+    let oldest_s = (moment.second / ladder.coarse_s).saturating_sub(ladder.coarse_len_max) * ladder.coarse_s;
+    let from_s = asked_s / step_s * step_s;
+    let from_s = if from_s < oldest_s { from_s + step_s } else { from_s };
+    from_s.max(moment.birth_s())
+}
+
+/// Requests and attempts of the same window, in whole steps.
 pub(super) fn draw(
     trends: &Trends,
     window_s: u32,
@@ -127,21 +141,21 @@ pub(super) fn draw(
 ) -> Value {
     let ladder = Attempts::LADDER;
     let step_s = if window_s < ladder.fine_s * ladder.fine_len_max { ladder.fine_s } else { ladder.coarse_s };
-    let from_s = moment.back_s(window_s).max(moment.birth_s());
-    let from_s = if from_s == moment.birth_s() { from_s } else { from_s.next_multiple_of(step_s) };
+    let from_s = begin_s(window_s.max(ladder.fine_s), step_s, moment);
+    let requests = |lines: &[_]| sum(&read(lines, from_s, Requests::LADDER.coarse_s, moment));
+    // Everybody's, since whatever there is was read over the same time.
+    let seconds = requests(&[&trends.all]).seconds;
     let mut graph = Graph::default();
     for Named { name, lines } in trends.by_name(routes) {
-        let whole = sum(&read(&lines, from_s, Requests::LADDER.coarse_s, moment));
+        let whole = requests(&lines);
         if whole.tally.count > 0 {
-            graph.requests(name, &whole.tally, whole.seconds);
+            graph.requests(name, &whole.tally, seconds);
         }
     }
     let mut to_upstream: BTreeMap<(&str, &str), Attempts> = BTreeMap::new();
     let mut to_endpoint: BTreeMap<(&str, &str), Attempts> = BTreeMap::new();
-    let mut seconds = 0.0;
     for ((route, endpoint), line) in trends.pairs.iter() {
         let whole = sum(&read(&[line], from_s, step_s, moment));
-        seconds = whole.seconds;
         if whole.tally.count > 0 {
             let route = trends.route_name(route, routes);
             let (upstream, authority) =
@@ -152,7 +166,7 @@ pub(super) fn draw(
     }
     to_upstream.iter().for_each(|((route, upstream), tally)| graph.attempts(("route", route), ("upstream", upstream), tally, seconds));
     to_endpoint.iter().for_each(|((upstream, at), tally)| graph.attempts(("upstream", upstream), ("endpoint", at), tally, seconds));
-    graph.into_json()
+    graph.into_json(seconds)
 }
 
 /// Nodes in columns, from the clients on.
@@ -198,11 +212,11 @@ impl Graph {
         }));
     }
 
-    fn into_json(self) -> Value {
+    fn into_json(self, seconds: f64) -> Value {
         let mut nodes = vec![json!({"id": "client", "kind": "clients", "name": "clients"})];
         for (kind, names) in [("route", &self.routes), ("upstream", &self.upstreams), ("endpoint", &self.endpoints)] {
             nodes.extend(names.iter().map(|name| json!({"id": format!("{kind}:{name}"), "kind": kind, "name": name})));
         }
-        json!({"nodes": nodes, "edges": self.edges})
+        json!({"window_s": (seconds * 1e3).round() / 1e3, "nodes": nodes, "edges": self.edges})
     }
 }

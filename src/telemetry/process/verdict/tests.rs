@@ -90,6 +90,7 @@ impl World {
         let shift = self.now - length.min(self.now);
         let later = |tick: Tick| Tick(tick.0 + shift);
         (record.began, record.head_read, record.ended) = (later(record.began), later(record.head_read), later(record.ended));
+        record.left = if record.left == Tick::NEVER { Tick::NEVER } else { later(record.left) };
         record.route = if record.route == SOME_ROUTE { self.route } else { record.route };
         let route = &self.routes[record.route.0 as usize];
         self.verdicts.judge(&record, route, &self.endpoints, LIMIT)
@@ -170,6 +171,12 @@ impl Told {
         let attempt = self.0.last_attempt().unwrap();
         (attempt.status, attempt.response_bytes) = (status, bytes);
         (self.0.status, self.0.response_bytes) = (status, bytes);
+        self
+    }
+
+    /// The client closed its sending side so long after the beginning.
+    fn half_closed(mut self, after: u64) -> Self {
+        self.0.left = Tick(after);
         self
     }
 
@@ -337,6 +344,51 @@ fn a_client_that_left_before_its_answer_is_told_of_with_what_it_waited_for() {
             Certain,
             "the client left after 5.0 s, while users (10.0.0.1:9001) had not answered for 5.0 s, 100 x typical for this route; \
              users (10.0.0.2:9001) was normal",
+        ),
+    ]);
+}
+
+#[test]
+fn a_client_that_closed_its_side_is_told_of_with_when_that_was_and_when_it_was_given_up() {
+    let waits = |nanos| Told::new().at(A, &[(Phase::Send, 100 * US), (Phase::Wait, nanos)]);
+    check(vec![
+        // The listener's half-close time is 2 s here.
+        situation(
+            World::new(),
+            waits(2_099_900 * US).half_closed(100 * MS).ends(Reason::ClientGone, 499),
+            Code::ClientLeft,
+            Certain,
+            "the client closed its side after 100 ms and was given up 2.0 s later, while users (10.0.0.1:9001) had not answered for 2.1 s",
+        ),
+        situation(
+            World::busy(),
+            waits(2_099_900 * US).half_closed(100 * MS).ends(Reason::ClientGone, 499),
+            Code::ClientLeft,
+            Certain,
+            "the client closed its side after 100 ms and was given up 2.0 s later, while users (10.0.0.1:9001) had not answered for 2.1 s, \
+             40 x typical for this route; users (10.0.0.2:9001) was normal",
+        ),
+        situation(
+            World::new(),
+            Told::new().passes(2 * S).half_closed(0).ends(Reason::ClientGone, 499),
+            Code::ClientLeft,
+            Certain,
+            "the client closed its side after 0 µs and was given up 2.0 s later, before an upstream was asked",
+        ),
+        situation(
+            World::new(),
+            waits(20 * MS).passes(9_180 * MS).half_closed(1_200 * MS).answers(200, 340_000).ends(Reason::ClientGone, 200),
+            Code::ClientLeft,
+            Certain,
+            "the client closed its side after 1.2 s and was found gone 8.0 s later, with 340 kB of the answer of users (10.0.0.1:9001) sent",
+        ),
+        // It was answered in time.
+        situation(
+            World::new(),
+            waits(900 * MS).half_closed(100 * MS).answers(500, 20).ends(Reason::UpstreamStatus, 500),
+            Code::UpstreamErrorStatus,
+            Certain,
+            "users (10.0.0.1:9001) itself answered 500 after 900 ms",
         ),
     ]);
 }
@@ -626,6 +678,51 @@ fn an_answer_that_was_late_or_an_error_is_told_of_its_endpoint() {
             Code::UpstreamErrorStatus,
             Certain,
             "users (10.0.0.2:9001) itself answered 500 after 12 ms; before that, connection refused by users (10.0.0.1:9001)",
+        ),
+    ]);
+}
+
+#[test]
+fn what_befell_the_same_endpoint_again_is_told_once() {
+    let refused = |told: Told, endpoint| told.at(endpoint, REFUSED).fails(Reason::ConnectRefused);
+    let unresolved = |told: Told| told.at(ORDERS, &[(Phase::Dns, 3 * MS)]).fails(Reason::DnsFailed);
+    let late = |told: Told, nanos| told.at(A, &[(Phase::Connect, nanos)]).fails(Reason::ConnectTimeout);
+    check(vec![
+        situation(
+            World::new(),
+            unresolved(unresolved(Told::new())).ends(Reason::DnsFailed, 502),
+            Code::RetriesExhausted,
+            Certain,
+            "the name of orders (orders.internal:80) did not resolve, twice; no attempt is left",
+        ),
+        situation(
+            World::new(),
+            refused(refused(refused(refused(Told::new(), A), A), A), B).ends(Reason::ConnectRefused, 502),
+            Code::RetriesExhausted,
+            Certain,
+            "connection refused by users (10.0.0.1:9001), 3 times, then by users (10.0.0.2:9001); no attempt is left",
+        ),
+        situation(
+            World::new(),
+            late(late(Told::new(), S), 1_004 * MS).ends(Reason::ConnectTimeout, 504),
+            Code::RetriesExhausted,
+            Certain,
+            "no connection to users (10.0.0.1:9001) within 1.0 s, twice; no attempt is left",
+        ),
+        situation(
+            World::new(),
+            late(late(Told::new(), 500 * MS), S).ends(Reason::ConnectTimeout, 504),
+            Code::RetriesExhausted,
+            Certain,
+            "no connection to users (10.0.0.1:9001) within 500 ms, then no connection to users (10.0.0.1:9001) within 1.0 s; \
+             no attempt is left",
+        ),
+        situation(
+            World::new(),
+            unresolved(unresolved(Told::new())).at(A, &[(Phase::Wait, 20 * MS)]).answers(200, 900),
+            Code::RetriedAndRecovered,
+            Certain,
+            "the name of orders (orders.internal:80) did not resolve, twice, then retried on users (10.0.0.1:9001)",
         ),
     ]);
 }
@@ -1179,6 +1276,7 @@ proptest! {
         record.route = route;
         (record.began, record.head_read, record.ended) = (Tick(next()), Tick(next()), Tick(next()));
         (record.self_ns, record.request_bytes, record.response_bytes, record.status) = (next(), next(), next(), status);
+        record.left = if known { Tick(next()) } else { Tick::NEVER };
         record.method = if known { MethodTag::Put } else { MethodTag::Other };
         record.path = record.text.keep(&given, 192);
         record.host = record.text.keep(&given, 64);

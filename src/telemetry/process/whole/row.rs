@@ -69,6 +69,7 @@ pub(crate) fn row(told: &Told<'_>) -> Value {
         "profile": entry.profile(told.kept),
         "verdict": verdict,
         "error": entry.error_type(),
+        "failed": record.has_failed(),
         "client": record.client.ip().to_string(),
         (names::ROW_USER_AGENT): text(record, record.user_agent),
         "headers": headers(told),

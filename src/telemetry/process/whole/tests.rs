@@ -266,7 +266,19 @@ fn spans_are_what_a_collector_writes_byte_for_byte_but_for_the_zero_behind_a_poi
 #[test]
 fn where_profiles_run_the_request_leads_to_what_was_sampled_meanwhile() {
     let scene = Scene::retried();
-    let whole = whole(&scene.told(), json!({ "count": 3 }), Some("http://traces/x"));
+    let whole = whole(&scene.told(), json!({ "count": 3 }), None);
     assert_eq!(whole["flamegraph"], "/debug/pprof/flamegraph?from=1790000000001&until=1790000000045");
-    assert_eq!((&whole["typical"], &whole["trace_url"]), (&json!({ "count": 3 }), &json!("http://traces/x")));
+    assert_eq!(whole["typical"], json!({ "count": 3 }));
+}
+
+#[test]
+fn a_request_that_was_kept_links_to_its_trace_where_there_is_one() {
+    let link = |linked: Linked<'_>| format!("{}/{}?{}-{}", linked.trace_id, linked.span_id, linked.begin_ms, linked.end_ms);
+    let mut scene = Scene::retried();
+    let linked = whole(&scene.told(), Value::Null, Some(&link));
+    let (trace, span) = ("ab".repeat(16), "0c".repeat(8));
+    assert_eq!(linked["trace_url"], format!("{trace}/{span}?1790000000001-1790000000045"));
+    assert_eq!(scene.whole()["trace_url"], Value::Null, "nothing exports spans");
+    scene.kept = None;
+    assert_eq!(whole(&scene.told(), Value::Null, Some(&link))["trace_url"], Value::Null, "it was not kept");
 }

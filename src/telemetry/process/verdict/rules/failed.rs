@@ -5,6 +5,7 @@
 
 use super::telling::connecting;
 use super::{Case, certain, is_unsent, unknown};
+use crate::base::clock::Tick;
 use crate::telemetry::process::verdict::baseline::Part;
 use crate::telemetry::process::verdict::words::{Line, Plain, Size, Time, UpstreamOf};
 use crate::telemetry::process::verdict::{Code, Verdict};
@@ -64,7 +65,14 @@ pub(super) fn client_too_slow(case: &Case<'_>) -> Option<Verdict> {
 
 pub(super) fn client_left(case: &Case<'_>) -> Option<Verdict> {
     case.failed_by(&[Reason::ClientGone])?;
-    let mut line = Line::of(format_args!("the client left after {}, ", case.duration()));
+    let record = case.record;
+    let (closed, later) = (Time(record.left.since(record.began)), Time(record.ended.since(record.left)));
+    // A client that closed its side may have left then, or have waited on: the record knows only when it was given up, or found gone.
+    let mut line = match record.status {
+        _ if record.left == Tick::NEVER => Line::of(format_args!("the client left after {}, ", case.duration())),
+        499 => Line::of(format_args!("the client closed its side after {closed} and was given up {later} later, ")),
+        _ => Line::of(format_args!("the client closed its side after {closed} and was found gone {later} later, ")),
+    };
     case.tell_stage(&mut line);
     case.tell_former(&mut line);
     certain(Code::ClientLeft, line)

@@ -71,10 +71,11 @@ impl Case<'_> {
         }
     }
 
-    /// Failed attempts, one after the other.
+    /// Failed attempts, one after the other. What befell the same endpoint again is told once.
     pub(super) fn tell_mishaps(&self, line: &mut Line, attempts: &[Attempt]) {
         let mut before = None;
-        for attempt in attempts {
+        for alike in attempts.chunk_by(is_same_mishap) {
+            let [attempt, ..] = alike else { continue };
             match before {
                 Some(Some(Reason::ConnectRefused)) if attempt.reason == Some(Reason::ConnectRefused) => {
                     line.say(format_args!(", then by {}", self.name(attempt)));
@@ -83,6 +84,11 @@ impl Case<'_> {
                     line.add(if before.is_some() { ", then " } else { "" });
                     self.tell_mishap(line, attempt);
                 }
+            }
+            match alike.len() {
+                1 => {}
+                2 => line.add(", twice"),
+                count => line.say(format_args!(", {count} times")),
             }
             before = Some(attempt.reason);
         }
@@ -114,6 +120,15 @@ impl Case<'_> {
             _ => line.add("; no attempt is left"),
         }
     }
+}
+
+/// The same would be told of both.
+fn is_same_mishap(one: &Attempt, other: &Attempt) -> bool {
+    let told = |attempt: &Attempt| {
+        let waited = (attempt.reason == Some(Reason::ConnectTimeout)).then(|| Time(connecting(attempt)).to_string());
+        (attempt.endpoint, attempt.reason, waited)
+    };
+    told(one) == told(other)
 }
 
 /// Nanoseconds until there was no connection.
