@@ -1,9 +1,11 @@
 //! What Cargo.toml cannot hold: link options, and the list of the console's files.
 //!
 //! In release builds the debug information, which gives profiles their functions, files and lines, is compressed to about a third; linkers and
-//! debuggers read it as it is. The console's files become a table of paths and contents, so that a new file is served without being named twice.
+//! debuggers read it as it is. The console's files become a table of paths and gzipped contents, so that a new file is served without being named
+//! twice, and the binary holds a third of their size.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 const CONSOLE: &str = "src/control/admin/console";
@@ -21,14 +23,22 @@ fn main() {
     let mut files = Vec::new();
     gather(&root, &mut files);
     files.sort();
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let mut table = String::from("&[\n");
-    for file in files {
+    for (number, file) in files.iter().enumerate() {
         let name = file.strip_prefix(&root).expect("it was found below").to_string_lossy().replace('\\', "/");
-        writeln!(table, "    ({name:?}, include_bytes!({:?})),", file.to_string_lossy()).expect("a string takes every text");
+        let packed = out.join(format!("console-{number}.gz"));
+        std::fs::write(&packed, gzipped(file)).expect("the build's own folder can be written");
+        writeln!(table, "    ({name:?}, include_bytes!({:?})),", packed.to_string_lossy()).expect("a string takes every text");
     }
     table.push(']');
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it")).join("console_files.rs");
-    std::fs::write(out, table).expect("the build's own folder can be written");
+    std::fs::write(out.join("console_files.rs"), table).expect("the build's own folder can be written");
+}
+
+fn gzipped(file: &Path) -> Vec<u8> {
+    let plain = std::fs::read(file).expect("the console's files can be read");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&plain).and_then(|()| encoder.finish()).expect("a vector takes everything")
 }
 
 fn gather(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -15,7 +15,7 @@ use opentelemetry_sdk::logs::{LogBatch, LogExporter as _, LogProcessor, SdkLogRe
 use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor};
 use tokio::sync::mpsc;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -46,7 +46,7 @@ pub(crate) const FEW_LINES: &str = "warn";
 
 /// Installs the process's subscriber. A second call in one process changes nothing and exports nothing.
 pub(crate) fn install(lines: &str, settings: &TelemetrySettings, ledger: &Arc<Ledger>, standings: &Standings) -> Exports {
-    let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new(lines));
+    let filter = wanted_lines(lines);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(filter);
     let mut exports = Exports { ledger: Arc::clone(ledger), ..Exports::default() };
     let resource = sdk_resource(settings);
@@ -75,9 +75,15 @@ pub(crate) fn install(lines: &str, settings: &TelemetrySettings, ledger: &Arc<Le
 
 /// Lines on standard error only; for commands that export nothing.
 pub(crate) fn install_lines() {
-    let filter = EnvFilter::try_from_env("PELLUCID_LOG").unwrap_or_else(|_| EnvFilter::new(FEW_LINES));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(wanted_lines(FEW_LINES));
     // Someone who installed a subscriber before keeps it.
-    let _ = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_env_filter(filter).try_init();
+    let _ = tracing_subscriber::registry().with(lines).try_init();
+}
+
+/// As PELLUCID_LOG says, where it says something that can be read.
+fn wanted_lines(default: &str) -> Targets {
+    let wanted = std::env::var("PELLUCID_LOG").ok().and_then(|wanted| wanted.parse().ok());
+    wanted.unwrap_or_else(|| default.parse().expect("the default filter can be read"))
 }
 
 impl Exports {

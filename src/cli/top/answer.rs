@@ -14,7 +14,10 @@ use super::asker::Refusal;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plain(String);
 
-/// A route's name: as the gateway must be asked for it, and as it is shown.
+/// What stands for the name of the route where no route took a request.
+const NO_ROUTE: &str = "(no route)";
+
+/// A route's name: as the gateway must be asked for it, and as it is shown. Requests that no route took have an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) raw: String,
@@ -73,7 +76,7 @@ pub(super) struct Request {
     pub(super) start: Option<Plain>,
     pub(super) method: Option<Plain>,
     pub(super) path: Option<Plain>,
-    pub(super) route: Option<Plain>,
+    pub(super) route: Option<Name>,
     pub(super) status: Option<u16>,
     pub(super) duration_ms: Option<f64>,
     pub(super) verdict: Option<Verdict>,
@@ -123,6 +126,7 @@ impl<'de> Deserialize<'de> for Plain {
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let raw = String::deserialize(from)?;
-        Ok(Name { shown: Plain::of(&raw), raw })
+        let shown = Plain::of(if raw.is_empty() { NO_ROUTE } else { &raw });
+        Ok(Name { raw, shown })
     }
 }

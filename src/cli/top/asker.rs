@@ -23,6 +23,8 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 const WINDOW_S: u32 = 60;
 const ROWS_LEN_MAX: u32 = 30;
+/// Requests that no route took, in the filter language. The parameter `route` cannot say it: empty, it means any.
+const NO_ROUTE: &str = "route:\"\"";
 
 /// What the tail is to show. A new `number` is asked at once, even while paused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,8 +69,9 @@ impl Asker {
     }
 
     pub(super) async fn ask(&self, question: &Question) -> Result<Answer, String> {
-        let overview = self.url("overview", &[("window", &WINDOW_S.to_string())])?;
-        let requests = self.requests_url(question)?;
+        let overview = self.url("overview", &[("window", WINDOW_S.to_string())])?;
+        let wanted = wanted(question);
+        let requests = self.url("requests", &wanted)?;
         let (overview, tail) = tokio::join!(self.get(&overview), self.get(&requests));
         let (status, body) = overview?;
         let overview = read(status, &body).map_err(|why| format!("{}/api/v1/overview: {why}", self.admin))?;
@@ -107,19 +110,7 @@ impl Asker {
         }
     }
 
-    fn requests_url(&self, question: &Question) -> Result<Url, String> {
-        let limit = ROWS_LEN_MAX.to_string();
-        let mut query = vec![("limit", limit.as_str())];
-        if !question.query.trim().is_empty() {
-            query.push(("q", &question.query));
-        }
-        if let Some(route) = &question.route {
-            query.push(("route", route));
-        }
-        self.url("requests", &query)
-    }
-
-    fn url(&self, what: &str, query: &[(&str, &str)]) -> Result<Url, String> {
+    fn url(&self, what: &str, query: &[(&str, String)]) -> Result<Url, String> {
         let text = format!("{}/api/v1/{what}", self.admin);
         Url::parse_with_params(&text, query).map_err(|error| format!("{text}: {error}"))
     }
@@ -139,6 +130,22 @@ impl Asker {
         }
         Ok((response.status(), body))
     }
+}
+
+/// The parameters that ask for the tail.
+pub(super) fn wanted(question: &Question) -> Vec<(&'static str, String)> {
+    let mut wanted = vec![("limit", ROWS_LEN_MAX.to_string())];
+    let mut query = question.query.clone();
+    match question.route.as_deref() {
+        // Behind what the user wrote, so that a column of a mistake is one of theirs.
+        Some("") => query = format!("{query} {NO_ROUTE}"),
+        Some(route) => wanted.push(("route", route.to_owned())),
+        None => {}
+    }
+    if !query.trim().is_empty() {
+        wanted.push(("q", query));
+    }
+    wanted
 }
 
 fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, String> {

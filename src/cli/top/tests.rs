@@ -9,7 +9,7 @@ use ratatui::style::Color;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Overview, Plain, Request};
-use super::asker::{Question, Refusal, Told};
+use super::asker::{Question, Refusal, Told, wanted};
 use super::state::{Next, State};
 use super::view::{self, Paint};
 use crate::base::clock::Tick;
@@ -55,6 +55,12 @@ fn type_in(state: &mut State, text: &str) {
     for one in text.chars() {
         press(state, KeyCode::Char(one));
     }
+}
+
+fn type_filter(state: &mut State, text: &str) {
+    press(state, KeyCode::Char('/'));
+    type_in(state, text);
+    press(state, KeyCode::Enter);
 }
 
 fn hostile() -> State {
@@ -178,8 +184,31 @@ fn a_filter_that_the_server_refuses_is_shown_with_its_message() {
     let answer = Answer { overview: overview(&[]), tail: Err(refusal) };
     state.hear(Told { number: 1, answer: Ok(answer) }, Tick(0));
     let lines = drawn(&state, Tick(0), (80, 24));
-    assert!(lines[23].starts_with("filter refused: unknown key· statuss (column 1)"), "{lines:#?}");
+    assert!(lines[23].starts_with("filter refused: unknown key· statuss (at character 2)"), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("/kept")), "{lines:#?}");
+}
+
+#[test]
+fn the_place_of_a_mistake_is_told_once() {
+    let told = "q: at character 1: found the key `statuss`";
+    assert_eq!(view::refusal(&Plain::of(told), Some(0)), told);
+}
+
+#[test]
+fn requests_that_no_route_took_have_a_line_that_can_be_selected() {
+    let mut state = state(&[route("", 0.0)], vec![request("/nowhere", 404, &Value::Null)]);
+    state.tail[0].route = serde_json::from_value(json!("")).unwrap();
+    let lines = drawn(&state, Tick(0), (100, 24));
+    assert!(lines[3].starts_with("(no route)"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("GET     (no route)")), "{lines:#?}");
+    type_filter(&mut state, "status:404");
+    press(&mut state, KeyCode::Down);
+    let limit = ("limit", "30".to_owned());
+    assert_eq!(wanted(&state.question), [limit.clone(), ("q", "status:404 route:\"\"".to_owned())]);
+    press(&mut state, KeyCode::Esc);
+    assert_eq!(wanted(&state.question), [limit]);
+    let text = view::snapshot(&Answer { overview: state.overview.clone(), tail: Ok(state.tail.clone()) });
+    assert_eq!(text.matches("(no route)").count(), 2, "{text}");
 }
 
 #[test]

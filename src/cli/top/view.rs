@@ -170,11 +170,11 @@ fn draw_editor(frame: &mut Frame<'_>, editor: &Editor, area: Rect) {
     frame.set_cursor_position(Position { x: area.x.saturating_add(x).min(area.right().saturating_sub(1)), y: area.y });
 }
 
-/// Why the server did not take a filter, and where it stands.
+/// Why the server did not take a filter, and where it stands, counted from 1 as its messages do. They name the place themselves as a rule.
 pub(super) fn refusal(message: &Plain, at: Option<u64>) -> String {
     match at {
-        Some(at) => format!("{message} (column {at})"),
-        None => message.to_string(),
+        Some(at) if !message.as_str().contains("at character") => format!("{message} (at character {})", at.saturating_add(1)),
+        _ => message.to_string(),
     }
 }
 

@@ -4,14 +4,14 @@
 //! not one of these files. Not here: what the page shows (`console/`), and the API that it asks.
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::Read;
 use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
-/// Paths below `console/` with their contents, gathered by the build script.
+/// Paths below `console/` with their gzipped contents, gathered by the build script.
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
 
 /// Nothing from elsewhere, nothing inline, and nobody may frame it but itself.
@@ -20,29 +20,36 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 struct Asset {
     kind: &'static str,
-    plain: &'static [u8],
-    gzipped: Vec<u8>,
+    gzipped: &'static [u8],
     /// Changes with the content.
     tag: String,
 }
 
+/// The trailer of gzip: a checksum and the length (RFC 1952, section 2.3.1).
+const TRAILER_BYTES: usize = 8;
+
 static ASSETS: LazyLock<HashMap<&'static str, Asset>> =
-    LazyLock::new(|| FILES.iter().map(|(name, plain)| (*name, Asset::new(name, plain))).collect());
+    LazyLock::new(|| FILES.iter().map(|(name, gzipped)| (*name, Asset::new(name, gzipped))).collect());
 
 impl Asset {
-    fn new(name: &str, plain: &'static [u8]) -> Self {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        // Writing to a Vec does not fail.
-        let _ = gzip.write_all(plain);
-        let mut sum = flate2::Crc::new();
-        sum.update(plain);
+    fn new(name: &str, gzipped: &'static [u8]) -> Self {
+        let trailer = &gzipped[gzipped.len().saturating_sub(TRAILER_BYTES)..];
+        let tag = trailer.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let kind = match name.rsplit_once('.').map(|(_, extension)| extension) {
             Some("html") => "text/html; charset=utf-8",
             Some("js") => "text/javascript; charset=utf-8",
             Some("css") => "text/css; charset=utf-8",
             _ => "image/svg+xml",
         };
-        Asset { kind, plain, gzipped: gzip.finish().unwrap_or_default(), tag: format!("\"{:08x}-{}\"", sum.sum(), plain.len()) }
+        Asset { kind, gzipped, tag: format!("\"{tag}\"") }
+    }
+
+    /// For who does not take gzip.
+    fn plain(&self) -> Vec<u8> {
+        let mut plain = Vec::new();
+        // The build script wrote it, so it can be read.
+        let _ = flate2::read::GzDecoder::new(self.gzipped).read_to_end(&mut plain);
+        plain
     }
 }
 
@@ -80,18 +87,45 @@ fn serve(name: &str, headers: &HeaderMap) -> Response {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     if has(header::ACCEPT_ENCODING, "gzip") {
-        return (common, [(header::CONTENT_ENCODING, "gzip")], asset.gzipped.as_slice()).into_response();
+        return (common, [(header::CONTENT_ENCODING, "gzip")], asset.gzipped).into_response();
     }
-    (common, asset.plain).into_response()
+    (common, asset.plain()).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::telemetry::process::query::KEYS;
+    use crate::telemetry::record::reason::Reason;
+
+    /// The quoted words of a list in a script.
+    fn words<'t>(script: &'t str, list: &str) -> BTreeSet<&'t str> {
+        let (_, rest) = script.split_once(&format!("const {list} = [")).expect("the script has the list");
+        let (words, _) = rest.split_once("];").expect("the list ends");
+        words.split('"').skip(1).step_by(2).collect()
+    }
+
+    #[test]
+    fn the_page_offers_every_word_of_the_filter_language_and_no_other() {
+        let script = include_str!("console/parts/query.js");
+        let reasons: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(words(script, "REASONS"), reasons);
+        let description: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let codes = &description["components"]["schemas"]["Verdict"]["properties"]["code"]["enum"];
+        let codes: BTreeSet<_> = codes.as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(words(script, "VERDICTS"), codes);
+        let keys: BTreeSet<_> = KEYS.into_iter().map(|(key, _)| key.strip_suffix(".NAME").unwrap_or(key)).collect();
+        let offered: BTreeSet<_> = script.split("{ key: \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(offered, keys);
+    }
 
     #[test]
     fn the_page_and_all_that_it_names_are_inside_and_small() {
-        let page = std::str::from_utf8(ASSETS["index.html"].plain).unwrap();
+        let page = String::from_utf8(ASSETS["index.html"].plain()).unwrap();
         for name in page.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css") || part.ends_with(".svg")) {
             assert!(ASSETS.contains_key(name), "{name}");
         }

@@ -163,7 +163,7 @@ impl Figure {
 
 impl TailColumns {
     fn whole(rows: &[Request]) -> Self {
-        let route = rows.iter().map(|row| row.route.as_ref().map_or(0, |route| width_of(route.as_str()))).max().unwrap_or(0);
+        let route = rows.iter().map(|row| row.route.as_ref().map_or(0, |route| width_of(route.shown.as_str()))).max().unwrap_or(0);
         let rest = rows.iter().map(|row| width_of(&rest_of(row).0)).max().unwrap_or(0);
         TailColumns { method: METHOD_COLUMNS, route: route.max(NAME_COLUMNS_MIN) + 1, rest: rest.max(TAIL_REST_COLUMNS_MIN) }
     }
@@ -187,7 +187,7 @@ impl TailColumns {
             "{}{}{}",
             cell(&row.start.as_ref().map_or_else(|| "-".to_owned(), |start| time_of_day(start.as_str())), 9),
             cell(&plain(&row.method), self.method),
-            cell(&plain(&row.route), self.route)
+            cell(row.route.as_ref().map_or("-", |route| route.shown.as_str()), self.route)
         );
         let status = row.status.filter(|status| *status > 0);
         let style = match status {

@@ -24,6 +24,7 @@
  * @property {string | null} profile
  * @property {Verdict | null} verdict
  * @property {string | null} error
+ * @property {boolean} [failed] counted as failed; what a client did wrong is not
  * @property {string} client
  * @property {string} [host]
  * @property {string} [user_agent]
@@ -37,7 +38,7 @@
  * @typedef {{ now: number, window_s: number, total: Stats, in_flight: number, routes: RouteStats[], folded: number, changes: Change[] }} Overview
  * @typedef {{ t: number, step_s: number, count: number, errors: number, p50: number | null, p90: number | null, p99: number | null, self_p99: number | null }} Step
  * @typedef {{ name: string, kind: string, begin_ms: number, end_ms: number, depth: number, detail: Record<string, unknown> }} Bar
- * @typedef {{ route: string, count: number, p50: number | null, phases_p50_ms: Phases, phases_p90_ms: Phases, self_p50: number | null }} Typical
+ * @typedef {{ route: string, count: number, p50: number | null, p90?: number | null, phases_p50_ms: Phases, phases_p90_ms: Phases, self_p50: number | null }} Typical
  * @typedef {{ le_ms: number | null, count: number, errors: number }} Bucket
  * @typedef {{ id: string, kind: string, name: string }} Node
  * @typedef {{ from: string, to: string, rate: number, errors: number, p50: number | null, p99: number | null, count: number }} Edge

@@ -6,6 +6,8 @@ import { Help, helpShown } from "./parts/help.js";
 import { useKeys } from "./parts/keys.js";
 import { Failure } from "./parts/panel.js";
 import { Bar, PAGES } from "./parts/shell.js";
+import { useStore } from "./parts/store.js";
+import { liveState } from "./live.js";
 import { go, useRoute } from "./router.js";
 import { Config } from "./views/config.js";
 import { Flamegraph } from "./views/flamegraph.js";
@@ -31,12 +33,13 @@ const VIEWS = {
 function App() {
   const route = useRoute();
   const place = `${route.page}/${route.id}`;
+  const isOld = useStore(liveState).since !== null;
   useKeys({ "?": () => helpShown.set(true), "/": goToFilter });
   useEffect(() => arrive(route.page), [place]);
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <${Bar} page=${route.page === "request" ? "requests" : route.page} />
-    <main id="main" class="page" data-page=${route.page} tabindex="-1"><${Page} key=${place} route=${route} /></main>
+    <main id="main" class="page" data-page=${route.page} data-old=${isOld ? "" : undefined} tabindex="-1"><${Page} key=${place} route=${route} /></main>
     <${Help} />
     <${Announcer} />
   `;

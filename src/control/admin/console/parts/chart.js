@@ -106,7 +106,7 @@ function options(UPlot, width, newest, setAt) {
   return {
     width,
     height: HEIGHT,
-    padding: [10, 16, 0, 0],
+    padding: [10, 34, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "history" }, drag: { x: false, y: false }, points: { size: 6 } },
     scales: { x: { time: true, range: atLeastAMinute }, y: { distr: log ? 3 : 1, range: log ? rangeLog(UPlot) : rangeFromZero } },
@@ -180,9 +180,21 @@ function seriesOf(line) {
     stroke,
     width: 1.5,
     fill: line.filled ? stroke.replace(/^rgb\((.*)\)$/, "rgba($1, 0.14)") : undefined,
-    points: { show: false },
+    points: { show: false, filter: lonely, size: 5, fill: stroke },
     spanGaps: false,
   };
+}
+
+/**
+ * A value between two gaps has no line, so it is drawn as a point.
+ * @param {any} plot @param {number} series
+ * @returns {number[]}
+ */
+function lonely(plot, series) {
+  /** @type {(number | null)[]} */
+  const values = plot.data[series];
+  const isLonely = (/** @type {number} */ at) => isNumber(values[at]) && !isNumber(values[at - 1]) && !isNumber(values[at + 1]);
+  return [...values.keys()].filter(isLonely);
 }
 
 /** @param {any} plot @param {{ at: number, text: string }[]} marks */

@@ -21,7 +21,7 @@ export function compare(row, typical) {
   const sums = phaseSums(row);
   const known = (/** @type {unknown} */ value) => (isNumber(value) ? value : null);
   const lines = [
-    { name: "whole request", here: row.duration_ms, p50: known(typical?.p50), p90: null, odd: false },
+    { name: "whole request", here: row.duration_ms, p50: known(typical?.p50), p90: known(typical?.p90), odd: false },
     { name: "self", here: row.self_ms, p50: known(typical?.self_p50), p90: null, odd: false },
     ...PHASES.map((phase) => ({
       name: /** @type {string} */ (phase),

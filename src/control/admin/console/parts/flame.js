@@ -1,6 +1,8 @@
 // A flame graph of the gateway in a frame of our own origin: its address, and what became of it (drawn, nothing sampled, refused).
 // In: which page of /debug/pprof/ with which choice. Out: the frame, and an outcome in words. Not here: who chooses, and when it is asked for.
 import { html, useEffect, useRef, useState } from "./html.js";
+import { useStore } from "./store.js";
+import { colour, colours } from "./theme.js";
 
 const PAGE = new URL("../../debug/pprof/", import.meta.url);
 const TALLEST_PX = 4_000;
@@ -34,6 +36,8 @@ export function Frame({ url, outcome, tell, tallest = TALLEST_PX }) {
     if (found.state === "drawn") fit(frame.current, tallest);
     tell(found);
   };
+  const shades = useStore(colours);
+  useEffect(() => shade(frame.current), [shades]);
   return html`<iframe ref=${frame} class="flame" title="Flame graph" src=${src} onLoad=${loaded} data-state=${outcome.state}></iframe>`;
 }
 
@@ -45,6 +49,15 @@ function fit(frame, tallest) {
   // It is all but invisible as drawn.
   page?.getElementById("search")?.style.setProperty("opacity", "0.75");
   for (const id of ["title", "subtitle"]) page?.getElementById(id)?.setAttribute("visibility", "hidden");
+  shade(frame);
+}
+
+/** The ground, and the words on it, in the page's own colours. Boxes keep theirs, which are light, and so does the dark text in them. @param {HTMLIFrameElement | null} frame */
+function shade(frame) {
+  const page = frame?.contentDocument;
+  if (!page?.getElementById("frames")) return;
+  for (const stop of page.querySelectorAll("#background stop")) stop.setAttribute("stop-color", colour("--panel"));
+  for (const id of ["details", "unzoom", "search", "matched"]) page.getElementById(id)?.style.setProperty("fill", colour("--text"));
 }
 
 /** The frame is of our own origin, so what it got can be read. @param {HTMLIFrameElement | null} frame @returns {Outcome} */

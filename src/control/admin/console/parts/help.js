@@ -26,6 +26,7 @@ const SHORTCUTS = [
 const WORDS = [
   ["self time", "what the gateway itself added: the whole time less every wait for client and upstream"],
   ["verdict", "why a request was slow or failed, as far as its record and its route's past tell; “unknown” where they do not"],
+  ["failed", "it ended in a 5xx, or broke off; what a client did wrong, or left, is marked as a client error and counts as no failure"],
   ["attempt", "one try at one endpoint; a retry is a further attempt"],
   ["kept", "whether the request's spans were exported, and why: error, slow, retry, sampled"],
   ["typical", "the median of the requests of the same route that succeeded lately"],

@@ -26,7 +26,7 @@ export function Panel({ title, asked, aside, children, class: extra = "", isEmpt
 function Body({ asked, isEmpty, empty, show }) {
   if (asked.data === null && asked.error) return html`<${Failure} error=${asked.error} retry=${asked.reload} />`;
   if (asked.data === null) return html`<${Waiting} />`;
-  const stale = asked.error ? html`<p class="stale" role="status">Not fresh: ${asked.error.message}.</p>` : null;
+  const stale = asked.error ? html`<p class="stale" role="status">Not fresh: ${ended(visible(asked.error.message))}</p>` : null;
   if (isEmpty?.(asked.data)) return html`${stale}<${Empty}>${empty}<//>`;
   return html`${stale}${show(asked.data)}`;
 }
@@ -70,8 +70,12 @@ function adviceOf(error) {
 
 /** With a capital letter and a full stop. @param {string} text */
 export function sentence(text) {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(first) ? first : `${first}.`;
+  return ended(text.charAt(0).toUpperCase() + text.slice(1));
+}
+
+/** With a full stop, unless it ends by itself. @param {string} text */
+export function ended(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 /**

@@ -1,5 +1,5 @@
 // The filter language as far as typing it needs: which term the cursor is in, what could stand there, how values are quoted.
-// The gateway reads and judges it (see its API's description); nothing is matched here.
+// The gateway reads and judges it (see its API's description); nothing is matched here. A test holds the lists of words to the gateway's own.
 
 /** The name under which the gateway counts what is beyond its limits; no request carries it. */
 export const FOLDED = "_other";
@@ -19,7 +19,7 @@ const REASONS = [
   "client_gone", "client_write_timeout", "no_endpoint", "pending_full", "in_flight_full", "queue_timeout", "dns_failed",
   "connect_refused", "connect_timeout", "connect_failed", "upstream_reset", "upstream_closed", "upstream_malformed",
   "upstream_stale", "first_byte_timeout", "upstream_body_timeout", "upstream_body_broken", "exchange_timeout",
-  "upgrade_idle_timeout", "draining", "internal",
+  "upgrade_idle_timeout", "draining", "internal", "upstream_status",
 ];
 
 const TIMES = [">10ms", ">100ms", ">500ms", ">1s"];

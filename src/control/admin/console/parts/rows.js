@@ -2,6 +2,7 @@
 // In: rows, newest first. Out: a table with its true row numbers. Not here: where rows come from (`tail`).
 import { Component, html } from "./html.js";
 import { clock, millis, ms, visible, words } from "./format.js";
+import { ClientError, isClientError, isFailed, toneOf } from "./outcome.js";
 import { Cut } from "./panel.js";
 import { Strip, largest, phaseSums } from "./phases.js";
 import { endedMs } from "./tail.js";
@@ -200,14 +201,15 @@ class Row extends Component {
         role="row"
         aria-rowindex=${number}
         class="request"
-        data-bad=${isBad(row) ? "" : undefined}
+        data-bad=${isFailed(row) ? "" : undefined}
+        data-client=${isClientError(row) ? "" : undefined}
         onClick=${(/** @type {MouseEvent} */ event) => openRow(event, row, onOpen)}
       >
         <td role="cell" class="c-time" title="began ${row.start}">${clock(endedMs(row))}<span class="fraction">${millis(endedMs(row))}</span></td>
         <td role="cell" class="c-status"><${Status} row=${row} /></td>
         <td role="cell" class="c-method">${visible(row.method)}</td>
         <td role="cell" class="c-path"><a data-row=${row.id} href=${href} title=${visible(row.path)}>${visible(row.path) || "(none)"}</a></td>
-        <td role="cell" class="c-route"><${Cut} text=${row.route || "–"} /></td>
+        <td role="cell" class="c-route"><${Cut} text=${row.route || "(no route)"} /></td>
         <td role="cell" class="c-duration num">${ms(row.duration_ms)}</td>
         <td role="cell" class="c-where"><${Strip} sums=${sums} whole=${row.duration_ms} label=${largest(sums)} /></td>
         <td role="cell" class="c-self num">${ms(row.self_ms)}</td>
@@ -216,11 +218,6 @@ class Row extends Component {
       </tr>
     `;
   }
-}
-
-/** @param {RequestRow} row */
-function isBad(row) {
-  return row.status >= 500 || row.error !== null;
 }
 
 /**
@@ -238,8 +235,7 @@ function openRow(event, row, onOpen) {
 
 /** @param {{ row: RequestRow }} props */
 export function Status({ row }) {
-  const tone = row.status >= 500 || row.status === 0 ? "bad" : row.status >= 400 ? "warn" : "ok";
-  return html`<span class="status" data-tone=${tone}>${row.status || "–"}</span>`;
+  return html`<span class="status" data-tone=${toneOf(row)}>${row.status || "–"}</span>`;
 }
 
 /** @param {{ row: RequestRow }} props */
@@ -252,7 +248,8 @@ function Endpoint({ row }) {
 
 /** @param {{ row: RequestRow }} props */
 function VerdictText({ row }) {
-  const verdict = row.verdict;
-  if (verdict) return html`<${Cut} text=${verdict.text || words(verdict.code)} />`;
-  return row.error ? html`<${Cut} text=${words(row.error)} class="quiet" />` : null;
+  const { verdict, error } = row;
+  const mark = isClientError(row) ? html`<${ClientError} /> ` : null;
+  if (verdict) return html`${mark}<${Cut} text=${verdict.text || words(verdict.code)} />`;
+  return error ? html`${mark}<${Cut} text=${words(error)} class="quiet" />` : null;
 }

@@ -1,5 +1,6 @@
 // The frame around every page: name, navigation, the state of the live connection, theme and help.
 // Not here: which page is shown (`app`).
+import { clock } from "./format.js";
 import { html } from "./html.js";
 import { helpShown } from "./help.js";
 import { useStore } from "./store.js";
@@ -39,9 +40,11 @@ export function Bar({ page }) {
 }
 
 function LiveBadge() {
-  const { state, why } = useStore(liveState);
+  const { state, why, since } = useStore(liveState);
+  const isOld = since !== null;
+  const text = isOld ? `No answer since ${clock(since)}` : STATES[state];
   return html`
-    <span class="live" data-state=${state} title=${why} role="status">${state === "off" ? "" : html`<i></i>${STATES[state]}`}</span>
+    <span class="live" data-state=${isOld ? "silent" : state} title=${why} role="status">${state === "off" ? "" : html`<i></i><span class="cut">${text}</span>`}</span>
   `;
 }
 

@@ -101,6 +101,7 @@ function Diff({ diff }) {
     ...(diff[name]?.changed ?? []).map((/** @type {string} */ each) => ["~", one, each]),
   ]);
   for (const each of diff.other ?? []) lines.push(["~", "section", each]);
+  const details = /** @type {string[]} */ (diff.details ?? []);
   if (lines.length === 0) return null;
   const names = /** @type {Record<string, string>} */ ({ "+": "added", "−": "removed", "~": "changed" });
   return html`
@@ -112,6 +113,7 @@ function Diff({ diff }) {
           </li>
         `,
       )}
+      ${details.map((each) => html`<li key=${each} class="quiet">${visible(each.replace(/^~ /, ""))}</li>`)}
     </ul>
   `;
 }

@@ -8,9 +8,11 @@ import { ROW_KEYS, useKeys } from "../parts/keys.js";
 import { Cut, Empty, Failure, Figure, Panel, Waiting } from "../parts/panel.js";
 import { usePolled } from "../parts/polled.js";
 import { FOLDED, term } from "../parts/query.js";
+import { ClientError, isClientError } from "../parts/outcome.js";
 import { Spark } from "../parts/spark.js";
+import { useStore } from "../parts/store.js";
 import { Table } from "../parts/table.js";
-import { openLive } from "../live.js";
+import { liveState, openLive } from "../live.js";
 import { hashOf, replace } from "../router.js";
 
 /** @typedef {import("../api.js").Overview} OverviewBody */
@@ -21,9 +23,9 @@ import { hashOf, replace } from "../router.js";
 const HISTORY_EVERY_MS = 5_000;
 const JUDGED_MAX = 8;
 const ROUTES_SHOWN = 40;
-/** So far back the history is fine. */
+/** So far back the history is fine. One drawing has steps of one length, for a quantile of ten seconds is not the mean of ten of one. */
 const FINE_SPAN_S = 120;
-const COARSE_MS = 10_000;
+const COARSE_STEP_S = 10;
 const CHANGES_SHOWN = 4;
 const ESTIMATE = "Read from a histogram: right within 15 %.";
 /** @type {[number, string][]} */
@@ -96,15 +98,20 @@ function Changes({ changes }) {
   useEffect(() => {
     if (first) announce(`Changed: ${first}`);
   }, [first]);
-  if (changes.length === 0) {
-    return html`<${Panel} title="What changed" class="calm"><p class="state quiet"><i class="dot" data-tone="ok"></i>Nothing moved in the last minutes.</p><//>`;
-  }
+  if (changes.length === 0) return html`<${Panel} title="What changed" class="calm"><${Calm} /><//>`;
   return html`
     <${Panel} title="What changed" class="changes">
       <ol class="change-list">${shown.map((change) => html`<${ChangeRow} key=${changeKey(change)} change=${change} />`)}</ol>
       ${rest > 0 ? html`<button type="button" class="more" onClick=${() => setAll(true)}>${plural(rest, "more change")}</button>` : null}
     <//>
   `;
+}
+
+/** Calm is only what is known to be. */
+function Calm() {
+  const { since } = useStore(liveState);
+  if (since !== null) return html`<p class="state quiet"><i class="dot"></i>Nothing had moved when the gateway was last heard of.</p>`;
+  return html`<p class="state quiet"><i class="dot" data-tone="ok"></i>Nothing moved in the last minutes.</p>`;
 }
 
 /** @param {Change} change */
@@ -172,7 +179,7 @@ function Figures({ overview }) {
 function HistoryPanel({ params, overview }) {
   const route = params.get("route") ?? "";
   const wanted = Number(params.get("span") ?? 900);
-  const asked = usePolled("history", { route, span: wanted }, HISTORY_EVERY_MS);
+  const asked = useHistory(route, wanted);
   const set = (/** @type {Record<string, string | number>} */ next) => replace(hashOf("overview", { route, span: wanted, ...next }));
   // Requests that no route took have no name, and no history of their own.
   const names = (overview?.routes ?? []).map((each) => each.route).filter(Boolean);
@@ -201,9 +208,25 @@ function HistoryPanel({ params, overview }) {
       isEmpty=${(/** @type {any} */ body) => !body.steps?.length}
       empty="Nothing is remembered yet: the history begins with the first requests."
     >
-      ${(/** @type {any} */ body) => html`<${Charts} steps=${isLong(body.steps) ? coarse(body.steps) : body.steps} changes=${overview?.changes ?? []} />`}
+      ${(/** @type {any} */ body) => html`<${Charts} steps=${body.steps} changes=${overview?.changes ?? []} />`}
     <//>
   `;
+}
+
+/**
+ * A gateway that cannot be asked for steps of one length gives those that it has.
+ * @param {string} route @param {number} wanted seconds
+ * @returns {import("../parts/polled.js").Polled}
+ */
+function useHistory(route, wanted) {
+  const [isRefused, setRefused] = useState(false);
+  const step = wanted > FINE_SPAN_S && !isRefused ? COARSE_STEP_S : null;
+  const asked = usePolled("history", { route, span: wanted, step }, HISTORY_EVERY_MS);
+  const isWrong = step !== null && asked.error?.status === 400;
+  useEffect(() => {
+    if (isWrong) setRefused(true);
+  }, [isWrong]);
+  return isWrong ? { ...asked, error: null } : asked;
 }
 
 /** @param {{ steps: import("../api.js").Step[], changes: Change[] }} props */
@@ -219,45 +242,6 @@ function Charts({ steps, changes }) {
     </div>
     ${marks.length ? html`<p class="quiet chart-note"><i class="dash"></i>A dashed line is where something listed above began.</p>` : null}
   `;
-}
-
-/** Whether it reaches back further than the fine steps do. @param {import("../api.js").Step[]} steps */
-function isLong(steps) {
-  return (steps.at(-1)?.t ?? 0) - (steps[0]?.t ?? 0) > FINE_SPAN_S * 1000 * 1.5;
-}
-
-/**
- * The last two minutes come second by second, what is older in steps of ten. One drawing has steps of one length: ten seconds.
- * Quantiles of a coarser step are the means of the finer ones, weighted by their requests: an estimate, good enough to see a shape.
- * @param {import("../api.js").Step[]} steps
- */
-export function coarse(steps) {
-  /** @type {Map<number, import("../api.js").Step[]>} */
-  const groups = new Map();
-  for (const step of steps) {
-    const key = Math.floor(step.t / COARSE_MS);
-    groups.set(key, [...(groups.get(key) ?? []), step]);
-  }
-  // The step that is still filling would look like a drop.
-  const whole = [...groups.values()].filter((group, index, all) => index < all.length - 1 || spanOf(group) >= COARSE_MS / 1000);
-  return whole.map((group) => (group.length === 1 ? group[0] : joined(group)));
-}
-
-/** @param {import("../api.js").Step[]} group */
-function spanOf(group) {
-  return group.reduce((sum, step) => sum + step.step_s, 0);
-}
-
-/** @param {import("../api.js").Step[]} group @returns {import("../api.js").Step} */
-function joined(group) {
-  const sum = (/** @type {"count" | "errors"} */ name) => group.reduce((all, step) => all + step[name], 0);
-  const mean = (/** @type {"p50" | "p90" | "p99" | "self_p99"} */ name) => {
-    const known = group.filter((step) => step[name] !== null);
-    const weight = known.reduce((all, step) => all + step.count, 0);
-    return weight ? known.reduce((all, step) => all + (step[name] ?? 0) * step.count, 0) / weight : null;
-  };
-  const quantiles = { p50: mean("p50"), p90: mean("p90"), p99: mean("p99"), self_p99: mean("self_p99") };
-  return { t: group[0].t, step_s: spanOf(group), count: sum("count"), errors: sum("errors"), ...quantiles };
 }
 
 /** @param {import("../api.js").Step[]} steps */
@@ -357,6 +341,7 @@ function JudgedRow({ row }) {
         title=${visible(row.verdict?.text)}
       >${visible(row.verdict?.text || words(row.verdict?.code ?? ""))}</a>
       <${Cut} class="quiet judged-path" text=${`${row.method} ${row.path}`} />
+      ${isClientError(row) ? html`<${ClientError} />` : null}
     </li>
   `;
 }

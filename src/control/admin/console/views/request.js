@@ -8,12 +8,14 @@ import { bytes, clockMs, ms, plural, visible, visibleLines, webAddress, words } 
 import { Headers } from "../parts/headers.js";
 import { Json, pretty } from "../parts/json.js";
 import { useKeys } from "../parts/keys.js";
+import { ClientError, isClientError, isFailed, toneOf } from "../parts/outcome.js";
 import { Cut, Empty, Failure, Panel, Waiting } from "../parts/panel.js";
 import { Legend, PHASES } from "../parts/phases.js";
 import { usePolled } from "../parts/polled.js";
 import { term } from "../parts/query.js";
 import { Status } from "../parts/rows.js";
 import { lastTail } from "../parts/tail.js";
+import { SameTrace } from "../parts/trace.js";
 import { Waterfall } from "../parts/waterfall.js";
 import { go, hashOf, parseHash } from "../router.js";
 
@@ -70,6 +72,7 @@ function Whole({ body, list }) {
         <div class="panel-body"><${Compare} row=${row} typical=${body.typical ?? null} /></div>
       <//>
     </div>
+    <${SameTrace} row=${row} />
     <${Attempts} row=${row} />
     <${Filters} filters=${body.filters ?? []} />
     <${CpuSamples} row=${row} flame=${body.flamegraph} />
@@ -89,7 +92,7 @@ function Head({ row, curl, trace }) {
       <p class="request-sub">
         <b class="num">${ms(row.duration_ms)}</b><span class="quiet">, of which the gateway itself <b class="num">${ms(row.self_ms)}</b></span>
         <span class="quiet">at <time title=${row.start}>${clockMs(row.began_ms)}</time></span>
-        <a class="cut" title=${visible(row.route)} href=${hashOf("requests", { q: term("route", row.route) })}>route ${visible(row.route) || "(none)"}</a>
+        <a class="cut" title=${visible(row.route)} href=${hashOf("requests", { q: term("route", row.route) })}>${row.route ? `route ${visible(row.route)}` : "no route"}</a>
         ${trace ? html`<a href=${trace} target="_blank" rel="noreferrer">Open in the trace store ↗</a>` : null}
         ${curl ? html`<${Copy} text=${curl} label="Copy as curl" />` : null}
       </p>
@@ -101,19 +104,25 @@ function Head({ row, curl, trace }) {
 function VerdictBanner({ row }) {
   const verdict = row.verdict;
   if (!verdict) {
-    const odd = row.error ? `It failed with ${words(row.error)}; no verdict was reached.` : "Nothing about this request was out of the ordinary.";
-    return html`<p class="verdict" data-tone=${row.error ? "bad" : "ok"}>${odd}</p>`;
+    return html`<p class="verdict" data-tone=${isFailed(row) || isClientError(row) ? toneOf(row) : "ok"}>${unjudged(row)}</p>`;
   }
-  const failed = row.error !== null || row.status >= 500;
   return html`
-    <div class="verdict" data-tone=${verdict.code === "unknown" ? "quiet" : failed ? "bad" : "warn"}>
+    <div class="verdict" data-tone=${verdict.code === "unknown" ? "quiet" : isFailed(row) ? "bad" : "warn"}>
       <strong>${visible(verdict.text) || words(verdict.code)}</strong>
       <span class="verdict-tags">
         <a class="chip" href=${hashOf("requests", { q: term("verdict", verdict.code) })}>${words(verdict.code)}</a>
         <span class="chip">${words(verdict.confidence)}</span>
+        ${isClientError(row) ? html`<${ClientError} />` : null}
       </span>
     </div>
   `;
+}
+
+/** @param {RequestRow} row */
+function unjudged(row) {
+  if (isFailed(row)) return `It failed with ${words(visible(row.error ?? row.status))}; no verdict was reached.`;
+  if (isClientError(row)) return `The client's error: ${words(visible(row.error))}; no verdict was reached.`;
+  return "Nothing about this request was out of the ordinary.";
 }
 
 /** @param {{ row: RequestRow }} props */

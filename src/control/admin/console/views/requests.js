@@ -7,7 +7,7 @@ import { count, plural } from "../parts/format.js";
 import { Histogram } from "../parts/histogram.js";
 import { useKeys } from "../parts/keys.js";
 import { Copy } from "../parts/copy.js";
-import { Empty, Failure, Waiting, sentence } from "../parts/panel.js";
+import { Empty, Failure, Waiting, ended, sentence } from "../parts/panel.js";
 import { Legend } from "../parts/phases.js";
 import { usePolled } from "../parts/polled.js";
 import { replaceTerms, terms, toggleTerm } from "../parts/query.js";
@@ -24,7 +24,7 @@ const PAGE_ROWS = 100;
 const HISTOGRAM_EVERY_MS = 3_000;
 /** Offered below the field. @type {[string, string][]} */
 const QUICK = [
-  ["error:*", "Failed"],
+  ["error:*", "With an error"],
   ["status:5xx", "5xx"],
   ["verdict:*", "With a verdict"],
   ["duration:>100ms", "> 100 ms"],
@@ -265,7 +265,7 @@ function Spread({ q, paused, apply }) {
   }, [q, isThere]);
   if (asked.data === null) {
     const isTold = asked.error && asked.error.code !== "bad_query" && asked.error.status !== 401;
-    return html`<div class="histogram-space quiet">${isTold ? `No histogram: ${asked.error.message}.` : ""}</div>`;
+    return html`<div class="histogram-space quiet">${isTold ? `No histogram: ${ended(asked.error.message)}` : ""}</div>`;
   }
   return html`<${Histogram} body=${asked.data} onPick=${(/** @type {string[]} */ picked) => apply(replaceTerms(q, "duration", picked))} />`;
 }

@@ -2,8 +2,8 @@
 // In: /api/v1/telemetry every two seconds. Out: the account of each signal, its exporter, the series and who uses them.
 import { html, useEffect } from "../parts/html.js";
 import { announce } from "../parts/announce.js";
-import { count, plural, share, visible, words } from "../parts/format.js";
-import { Empty, Figure, Panel } from "../parts/panel.js";
+import { bytes, clock, count, isNumber, plural, share, stamp, visible, words } from "../parts/format.js";
+import { Cut, Empty, Figure, Panel } from "../parts/panel.js";
 import { usePolled } from "../parts/polled.js";
 import { Table } from "../parts/table.js";
 
@@ -23,10 +23,8 @@ export function Telemetry() {
     <//>
     ${body
       ? html`
-          <div class="halves">
-            <${Exporters} exporters=${body.exporters} />
-            <${Series} series=${body.series} live=${body.live} />
-          </div>
+          <${Exporters} exporters=${body.exporters} />
+          <${Series} series=${body.series} live=${body.live} />
         `
       : null}
   `;
@@ -119,21 +117,43 @@ function State({ state }) {
   return html`<span class="chip" data-tone=${tone}>${visible(state)}</span>`;
 }
 
+/** @type {import("../parts/table.js").Column[]} */
+const EXPORTER_COLUMNS = [
+  { name: "Signal", value: (row) => row.signal, show: (row) => visible(row.signal) },
+  { name: "Sink", value: (row) => row.sink ?? "", show: (row) => (row.sink ? visible([row.sink, row.protocol].filter(Boolean).join(", ")) : html`<span class="quiet">none</span>`) },
+  { name: "To", value: (row) => row.endpoint ?? "", show: (row) => (row.endpoint ? html`<span class="wrap-any">${visible(row.endpoint)}</span>` : html`<span class="quiet">nowhere</span>`), class: "wrap to" },
+  { name: "State", value: (row) => row.state, show: stateCell },
+  { name: "Last success", value: (row) => row.last_success_at ?? null, show: (row) => when(row.last_success_at) },
+  { name: "Queued", number: true, value: (row) => row.queued, show: queuedCell },
+  { name: "Last error", value: (row) => row.last_error ?? "", show: (row) => html`<span class="wrap-any">${visible(row.last_error ?? "none")}</span>`, class: "grow wrap error" },
+];
+
+/** @param {any} row */
+function stateCell(row) {
+  const failures = row.failures ? html`<small class="under">${plural(row.failures, "failure")}${isNumber(row.failing_since) ? html`<br />since ${when(row.failing_since)}` : null}</small>` : null;
+  return html`<${State} state=${row.state} />${failures}`;
+}
+
+/** How full the queue is, where it has an end. @param {any} row */
+function queuedCell(row) {
+  const room = isNumber(row.queue_max_bytes) ? html`<small class="under">${bytes(row.queued_bytes)} of ${bytes(row.queue_max_bytes)}</small>` : null;
+  return html`${count(row.queued)}${room}`;
+}
+
+/** The time of day, and the date where one points at it. @param {number | null | undefined} unixMs */
+function when(unixMs) {
+  if (!isNumber(unixMs)) return html`<span class="quiet">never</span>`;
+  const date = new Date(unixMs).toISOString();
+  return html`<time class="num" datetime=${date} title=${stamp(date)}>${clock(unixMs)}</time>`;
+}
+
 /** @param {{ exporters: any[] | undefined }} props */
 function Exporters({ exporters }) {
   if (!exporters) return html`<${Panel} title="Exporters"><${Empty}>This gateway does not tell the state of its exporters.<//><//>`;
   if (exporters.length === 0) return html`<${Panel} title="Exporters"><${Empty}>Nothing is exported: set telemetry.otlp or telemetry.access_log.<//><//>`;
-  /** @type {import("../parts/table.js").Column[]} */
-  const columns = [
-    { name: "Signal", value: (row) => row.signal, show: (row) => visible(row.signal) },
-    { name: "To", value: (row) => row.endpoint ?? "", show: (row) => (row.endpoint ? html`<span class="wrap-any">${visible(row.endpoint)}</span>` : html`<span class="quiet">nowhere</span>`), class: "wrap" },
-    { name: "State", value: (row) => row.state, show: (row) => html`<${State} state=${row.state} />` },
-    { name: "Queued", number: true, value: (row) => row.queued, show: (row) => count(row.queued) },
-    { name: "Last error", value: (row) => row.last_error ?? "", show: (row) => html`<span class="wrap-any">${visible(row.last_error ?? "none")}</span>`, class: "grow wrap" },
-  ];
   return html`<${Panel} title="Exporters"><${Table}
     caption="Exporters"
-    columns=${columns}
+    columns=${EXPORTER_COLUMNS}
     rows=${exporters}
     keyOf=${(/** @type {any} */ row) => `${row.signal} ${row.sink}`}
   /><//>`;
@@ -145,7 +165,7 @@ function Series({ series, live }) {
   const used = series.max ? series.used / series.max : 0;
   /** @type {import("../parts/table.js").Column[]} */
   const columns = [
-    { name: "Route", value: (row) => row.route, show: (row) => html`<span class="cut">${visible(row.route)}</span>`, class: "grow" },
+    { name: "Route", value: (row) => row.route, show: (row) => html`<${Cut} text=${row.route || "(no route)"} />`, class: "grow" },
     { name: "Series", number: true, value: (row) => row.series, show: (row) => count(row.series) },
     { name: "Share", number: true, value: (row) => row.series, show: (row) => share(series.used ? row.series / series.used : null) },
   ];

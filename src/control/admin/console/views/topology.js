@@ -7,6 +7,7 @@ import { ROW_KEYS, useKeys } from "../parts/keys.js";
 import { Cut, Panel } from "../parts/panel.js";
 import { usePolled } from "../parts/polled.js";
 import { FOLDED, term } from "../parts/query.js";
+import { edgeKey, slowEdges } from "../parts/slow.js";
 import { Table } from "../parts/table.js";
 import { hashOf, replace } from "../router.js";
 
@@ -67,13 +68,15 @@ function Drawing({ nodes, edges }) {
   }, []);
   const graph = useMemo(() => layout(nodes, edges, width), [nodes, edges, width]);
   const busiest = Math.max(...graph.edges.map((edge) => edge.rate), 0.001);
+  const slow = useMemo(() => slowEdges(edges), [edges]);
+  const slowAt = (/** @type {string} */ id) => graph.edges.flatMap((edge) => (edge.to === id ? (slow.get(edgeKey(edge)) ?? []) : [])).join("; ");
   return html`
     <div class="topology" ref=${box} tabindex="0" role="group" aria-label="Topology, drawn; the table below says the same">
       <div class="topology-titles" style=${{ width: `${width}px` }} aria-hidden="true">${TITLES.map((title) => html`<span key=${title}>${title}</span>`)}</div>
       <svg width=${width} height=${graph.height} viewBox="0 0 ${width} ${graph.height}" role="group" aria-label="Boxes and lines">
-        <g>${graph.edges.map((edge) => html`<${Line} key=${edge.from + edge.to} edge=${edge} busiest=${busiest} />`)}</g>
-        <g>${graph.nodes.map((node) => html`<${Box} key=${node.id} node=${node} />`)}</g>
-        <g class="edge-labels">${graph.edges.map((edge) => html`<${Label} key=${edge.from + edge.to} edge=${edge} />`)}</g>
+        <g>${graph.edges.map((edge) => html`<${Line} key=${edgeKey(edge)} edge=${edge} busiest=${busiest} slow=${slow.get(edgeKey(edge))} />`)}</g>
+        <g>${graph.nodes.map((node) => html`<${Box} key=${node.id} node=${node} slow=${slowAt(node.id)} />`)}</g>
+        <g class="edge-labels">${graph.edges.map((edge) => html`<${Label} key=${edgeKey(edge)} edge=${edge} slow=${slow.get(edgeKey(edge))} />`)}</g>
       </svg>
     </div>
   `;
@@ -85,46 +88,51 @@ function innerWidthOf(box) {
   return Math.floor(box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
 }
 
-/** @param {number} errors */
-function tone(errors) {
-  return errors >= 0.05 ? "bad" : errors >= 0.005 ? "warn" : "";
+/** @param {number} errors @param {string} [slow] why it is slow */
+function tone(errors, slow = "") {
+  return errors >= 0.05 ? "bad" : errors >= 0.005 || slow ? "warn" : "";
 }
 
-/** @param {{ edge: Drawn, busiest: number }} props */
-function Line({ edge, busiest }) {
+/** @param {{ edge: Drawn, busiest: number, slow?: string }} props */
+function Line({ edge, busiest, slow }) {
   const width = 1.2 + 4 * Math.sqrt(edge.rate / busiest);
   return html`
     <a href=${edgeHref(edge)} tabindex="-1" aria-hidden="true">
-      <path class="edge" data-tone=${tone(edge.errors)} d=${edge.path} stroke-width=${width.toFixed(2)} />
+      <path class="edge" data-tone=${tone(edge.errors, slow)} d=${edge.path} stroke-width=${width.toFixed(2)} />
       <path class="edge-hit" d=${edge.path} />
     </a>
   `;
 }
 
-/** @param {{ edge: Drawn }} props */
-function Label({ edge }) {
+/** @param {{ edge: Drawn, slow?: string }} props */
+function Label({ edge, slow }) {
   const text = `${rate(edge.rate)} · ${edge.errors > 0 ? `${share(edge.errors)} · ` : ""}${ms(edge.p99)}`;
   const width = text.length * LABEL_CHAR;
   return html`
     <rect x=${edge.anchor === "end" ? edge.labelX - width : edge.labelX} y=${edge.labelY - 10} width=${width} height="12" rx="3" />
-    <text x=${edge.labelX} y=${edge.labelY} text-anchor=${edge.anchor} data-tone=${tone(edge.errors)}>${text}</text>
+    <text x=${edge.labelX} y=${edge.labelY} text-anchor=${edge.anchor} data-tone=${tone(edge.errors, slow)}>${text}</text>
   `;
 }
 
-/** @param {{ node: Placed }} props */
-function Box({ node }) {
-  const name = visible(node.name) || "(none)";
-  const said = `${node.kind} ${name}, p99 ${ms(node.flow.p99)}`;
+/** @param {{ node: Placed, slow: string }} props */
+function Box({ node, slow }) {
+  const name = visible(node.name) || nameless(node.kind);
+  const said = `${node.kind} ${name}, p99 ${ms(node.flow.p99)}${slow ? `, ${slow}` : ""}`;
   const inside = html`
     <title>${said}</title>
-    <rect class="box" data-kind=${node.kind} data-tone=${tone(node.flow.errors)} width=${BOX.width} height=${BOX.height} rx="7" />
+    <rect class="box" data-kind=${node.kind} data-tone=${tone(node.flow.errors, slow)} width=${BOX.width} height=${BOX.height} rx="7" />
     <text class="box-name" x="12" y="19">${shortened(name)}</text>
-    <text class="box-flow" x="12" y="35">${rate(node.flow.rate)}${node.flow.errors > 0 ? ` · ${share(node.flow.errors)} failed` : ""}</text>
+    <text class="box-flow" x="12" y="35">${rate(node.flow.rate)}${node.flow.errors > 0 ? ` · ${share(node.flow.errors)} failed` : ""}${slow ? html`<tspan class="slow"> · slow</tspan>` : null}</text>
   `;
   const place = `translate(${node.x.toFixed(1)} ${node.y.toFixed(1)})`;
   const href = nodeHref(node);
   if (!href) return html`<g transform=${place}>${inside}</g>`;
   return html`<a href=${href} transform=${place} class="node-link">${inside}</a>`;
+}
+
+/** Requests that no route took flow somewhere too. @param {string | undefined} kind */
+function nameless(kind) {
+  return kind === "route" ? "(no route)" : "(none)";
 }
 
 /** The end of a name tells more than its middle. @param {string} name */
@@ -161,15 +169,17 @@ function Edges({ nodes, edges }) {
   const shown = all ? busiest : busiest.slice(0, EDGES_SHOWN);
   const rest = busiest.length - shown.length;
   const names = new Map(nodes.map((node) => [node.id, node]));
-  const nameOf = (/** @type {string} */ id) => visible(names.get(id)?.name ?? id) || "(none)";
+  const nameOf = (/** @type {string} */ id) => visible(names.get(id)?.name ?? id) || nameless(names.get(id)?.kind);
   const kindOf = (/** @type {string} */ id) => html`<span class="quiet">${names.get(id)?.kind ?? ""}</span>`;
   const from = (/** @type {any} */ edge) => html`${kindOf(edge.from)} <${Cut} class="name" text=${nameOf(edge.from)} />`;
-  const to = (/** @type {any} */ edge) => html`${kindOf(edge.to)} <a class="cut name" title=${nameOf(edge.to)} data-row=${edge.from + edge.to} href=${edgeHref(edge)}>${nameOf(edge.to)}</a>`;
+  const to = (/** @type {any} */ edge) => html`${kindOf(edge.to)} <a class="cut name" title=${nameOf(edge.to)} data-row=${edgeKey(edge)} href=${edgeHref(edge)}>${nameOf(edge.to)}</a>`;
+  const slow = useMemo(() => slowEdges(edges), [edges]);
+  const named = (/** @type {any} */ edge) => html`${to(edge)}${slow.has(edgeKey(edge)) ? html` <span class="chip" data-tone="warn" title=${slow.get(edgeKey(edge))}>slow</span>` : null}`;
   const failed = (/** @type {any} */ edge) => html`<span data-tone=${tone(edge.errors)}>${share(edge.errors)}</span>`;
   /** @type {import("../parts/table.js").Column[]} */
   const columns = [
     { name: "From", value: (edge) => nameOf(edge.from), show: from },
-    { name: "To", value: (edge) => nameOf(edge.to), show: to },
+    { name: "To", value: (edge) => nameOf(edge.to), show: named },
     { name: "Requests", number: true, value: (edge) => edge.rate, show: (edge) => rate(edge.rate) },
     { name: "Failed", number: true, value: (edge) => edge.errors, show: failed },
     { name: "p50", number: true, value: (edge) => edge.p50, show: (edge) => ms(edge.p50) },
@@ -177,7 +187,7 @@ function Edges({ nodes, edges }) {
     { name: "Count", number: true, value: (edge) => edge.count, show: (edge) => count(edge.count) },
   ];
   return html`
-    <${Table} caption="What flows between whom" columns=${columns} rows=${shown} keyOf=${(/** @type {any} */ edge) => edge.from + edge.to} />
+    <${Table} caption="What flows between whom" columns=${columns} rows=${shown} keyOf=${edgeKey} />
     ${rest > 0 ? html`<button type="button" class="more" onClick=${() => setAll(true)}>${plural(rest, "more line")}</button>` : null}
   `;
 }
