@@ -12,12 +12,13 @@ use http::HeaderName;
 
 use super::config::decode::{Placed, is_secret};
 use super::config::environment::{self, BadVariable, Lookup};
-use super::config::problem::{Mark, Problems, nearest};
+use super::config::problem::{Mark, Problems};
 use super::config::schema::{self, Config};
 use super::config::telemetry::LogFormat;
 use super::config::values::LogPlace;
 use super::profiling::ProfileSettings;
 use crate::base::limits::{CAPTURED_NAMES_MAX, ROUTES_MAX};
+use crate::base::spelling::meant;
 use crate::proxy::capture::{Capture, Wanted};
 use crate::proxy::snapshot::{Sampling, Snapshot, Upstream};
 use crate::proxy::upstream::endpoint::{Endpoint, Limits, Waiting};
@@ -205,7 +206,7 @@ fn host_policy(host: &Placed<String>, problems: &mut Problems) -> HostPolicy {
         other => {
             problems.add(
                 host.mark,
-                format!("found `{other}`, expected preserve, endpoint, or a host name{}", nearest(other, ["preserve", "endpoint"])),
+                format!("found `{other}`, expected preserve, endpoint, or a host name{}", meant(other, ["preserve", "endpoint"])),
             );
             HostPolicy::Preserve
         }

@@ -10,9 +10,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::super::config::decode::{Pairs, Placed};
 use super::super::config::filters::{FilterEntry, HeaderRules, RedirectRule, RespondRule};
-use super::super::config::problem::{Mark, Problems, nearest};
+use super::super::config::problem::{Mark, Problems};
 use super::super::config::schema;
 use super::check_route_count;
+use crate::base::spelling::meant;
 use crate::proxy::fields::Fields;
 use crate::proxy::filter::headers::HeaderEdit;
 use crate::proxy::filter::path::{PathTemplate, Prefix};
@@ -105,7 +106,7 @@ fn parse_method(text: &str) -> Result<Method, String> {
     let method = Method::from_bytes(text.as_bytes()).ok();
     match method {
         Some(method) if !text.bytes().any(|byte| byte.is_ascii_lowercase()) => Ok(method),
-        _ => Err(format!("a method such as GET or POST{}", nearest(text, known))),
+        _ => Err(format!("a method such as GET or POST{}", meant(text, known))),
     }
 }
 
@@ -144,7 +145,7 @@ fn split(source: &schema::Route, filters: &Filters, upstreams: &UpstreamNames<'_
 fn find(name: &Placed<String>, upstreams: &UpstreamNames<'_>, problems: &mut Problems) -> Option<usize> {
     let found = upstreams.get(name.value.as_str()).copied();
     if found.is_none() {
-        let hint = nearest(&name.value, upstreams.keys().copied());
+        let hint = meant(&name.value, upstreams.keys().copied());
         problems.add(name.mark, format!("found the unknown upstream `{}`, expected the name of one in `upstreams`{hint}", name.value));
     }
     found

@@ -6,8 +6,9 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::problem::{Mark, Problems, nearest};
+use super::problem::{Mark, Problems};
 use super::yaml::{Content, Node};
+use crate::base::spelling::meant;
 
 /// A value that can be read from a node.
 pub(crate) trait Decode: Sized {
@@ -86,7 +87,7 @@ impl<'n> Fields<'n> {
             match &key.content {
                 Content::Scalar(name) if known.contains(&name.as_str()) => {}
                 Content::Scalar(name) => {
-                    let hint = nearest(name, known.iter().copied());
+                    let hint = meant(name, known.iter().copied());
                     problems.add(key.mark, format!("found the unknown key `{name}`, expected one of {}{hint}", listed(known)));
                 }
                 _ => problems.add(key.mark, format!("found {} as a key, expected one of {}", key.describe(), listed(known))),
@@ -120,7 +121,7 @@ pub(crate) fn word(node: &Node, words: &[&str], problems: &mut Problems) -> Opti
     match &node.content {
         Content::Scalar(text) if words.contains(&text.as_str()) => Some(text.clone()),
         Content::Scalar(text) => {
-            problems.add(node.mark, format!("found `{text}`, expected one of {}{}", listed(words), nearest(text, words.iter().copied())));
+            problems.add(node.mark, format!("found `{text}`, expected one of {}{}", listed(words), meant(text, words.iter().copied())));
             None
         }
         _ => {

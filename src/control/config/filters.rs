@@ -6,9 +6,10 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::decode::{Decode, Pairs, Placed};
-use super::problem::{Problems, nearest};
+use super::problem::Problems;
 use super::values::Count;
 use super::yaml::{Content, Node};
+use crate::base::spelling::meant;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FilterEntry {
@@ -96,10 +97,8 @@ impl Decode for FilterEntry {
             "redirect" => Decode::decode(value, problems).map(FilterEntry::Redirect),
             "respond" => Decode::decode(value, problems).map(FilterEntry::Respond),
             other => {
-                problems.add(
-                    key.mark,
-                    format!("found the unknown filter `{other}`, expected one of {expected}{}", nearest(other, Self::NAMES)),
-                );
+                problems
+                    .add(key.mark, format!("found the unknown filter `{other}`, expected one of {expected}{}", meant(other, Self::NAMES)));
                 None
             }
         }
