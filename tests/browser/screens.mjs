@@ -18,12 +18,14 @@ const DATA_PATIENCE_MS = 180_000;
 /** Charts are drawn a moment after their panel is there. */
 const SETTLE_MS = 400;
 /** What the docs show. More than a million bytes of pictures are too many for a repository. */
-const DOCS = ["overview-light", "overview-dark", "requests-light", "request-failed-light", "request-slow-light", "flamegraph-light", "topology-light", "overview-light-narrow"];
+const DOCS = ["overview-light", "overview-dark", "overview-light-narrow", "requests-light", "request-failed-light", "request-trace-light", "topology-light", "request-slow-light", "flamegraph-light"];
 const DOCS_BYTES_MAX = 1_000_000;
-/** A frame of a flame graph is wide from this share of the whole on, and this is shown above the highest of them. */
-const WIDE_SHARE = 0.12;
+/** The demo's hot function, how often a sample of it is waited for, and what is shown above it. */
+const HOT = "::checksum_of_basket (";
+const HOT_TRIES = 4;
 const ABOVE_PX = 220;
 const FAILED = "route:payments status:5xx verdict:*";
+const FAILED_BEHIND = "route:shop status:502 verdict:*";
 const SLOW = "route:catalog wait:>100ms verdict:*";
 
 const { values: options } = parseArgs({
@@ -52,8 +54,9 @@ const PAGES = {
   overview: { hash: async () => "#/overview?span=120", then: charts },
   requests: { hash: async () => `#/requests?q=${encodeURIComponent("route:payments status:5xx")}`, then: rows },
   "request-failed": { hash: async () => `#/request/${await requestId(FAILED)}`, then: waterfall },
+  "request-trace": { hash: async () => `#/request/${await requestId(FAILED_BEHIND)}`, then: trace },
   "request-slow": { hash: async () => `#/request/${await requestId(SLOW)}`, then: waterfall },
-  flamegraph: { hash: async () => "#/flamegraph?seconds=60&ago=60&by=route", then: flames },
+  flamegraph: { hash: async () => "#/flamegraph?seconds=10&route=shop", then: flames },
   topology: { hash: async () => "#/topology", then: (page) => page.locator("main svg").first().waitFor() },
   config: { hash: async () => `#/config?url=${encodeURIComponent("http://shop.example/shop/7")}`, then: (page) => page.getByLabel("Explanation").waitFor() },
   telemetry: { hash: async () => "#/telemetry", then: (page) => page.locator(".account").first().waitFor() },
@@ -71,18 +74,23 @@ async function waterfall(page) {
   await page.locator("table.waterfall").waitFor();
 }
 
-/** Below is the runtime, above are single samples: what is wide and high up is what a reader looks for. */
+/** The panel that says who of a trace failed first. */
+async function trace(page) {
+  await page.getByRole("heading", { name: "Same trace", exact: true }).scrollIntoViewIfNeeded();
+}
+
+/** With the hot function in sight. Whether a sample falls into it is a matter of chance, so it is drawn again where none did. */
 async function flames(page) {
-  await page.locator("iframe.flame[data-state=drawn]").waitFor();
-  const inside = page.frameLocator("iframe.flame");
-  await inside.locator("svg #frames g").first().waitFor();
-  const top = await inside.locator("#frames g rect").evaluateAll((all, share) => {
-    const boxes = all.map((each) => each.getBoundingClientRect());
-    const whole = Math.max(...boxes.map((box) => box.width));
-    return Math.min(...boxes.filter((box) => box.width >= whole * share).map((box) => box.top));
-  }, WIDE_SHARE);
-  const frame = await page.locator("iframe.flame").boundingBox();
-  await page.evaluate((y) => scrollTo(0, y), frame.y + top - ABOVE_PX);
+  const hot = page.frameLocator("iframe.flame").locator("#frames g").filter({ hasText: HOT });
+  for (let tries = 1; ; tries += 1) {
+    await page.locator("iframe.flame:is([data-state=drawn], [data-state=empty])").waitFor({ state: "attached" });
+    if ((await hot.count()) > 0) break;
+    if (tries === HOT_TRIES) throw new Error(`no sample of ${HOT} in ${tries} flame graphs; is this the demo?`);
+    await page.getByRole("button", { name: "Draw", exact: true }).click();
+    await page.locator("iframe.flame[data-state=taking]").waitFor({ state: "attached" });
+  }
+  const { y } = await hot.first().boundingBox();
+  await page.evaluate((by) => scrollBy(0, by), y - ABOVE_PX);
 }
 
 /** A minute of traffic, as the charts will show it. */

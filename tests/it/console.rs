@@ -46,6 +46,8 @@ fn browse_beside(admin: SocketAddr, data: SocketAddr, scenario: &str, facts: &Va
     assert!(dir.join("node_modules/playwright-core").exists(), "{} is missing: run tests/install", dir.display());
     let _alone = BROWSER.lock().unwrap_or_else(PoisonError::into_inner);
     let run = Command::new("timeout")
+        // The browser driver takes its time over a signal that asks.
+        .args(["--kill-after", "10"])
         .args([SCENARIO_SECONDS, "node"])
         .arg(stack::repository("tests/browser/console.mjs"))
         .args([format!("http://{admin}"), format!("http://{data}"), scenario.to_owned()])
@@ -133,8 +135,9 @@ fn what_strangers_send_stays_text_on_every_page() {
     browse_gateway("hostile");
 }
 
+/// The walk of docs/console.md.
 #[test]
-fn the_demo_can_be_walked_from_a_failing_route_to_the_reason() {
+fn a_new_user_of_the_demo_finds_the_failing_service_the_slow_endpoint_and_the_hot_function_within_two_minutes() {
     let gateway = demo();
     browse(gateway.admin, gateway.address, "demo");
 }
@@ -161,6 +164,20 @@ fn captured_headers_are_shown_and_found_and_a_credential_is_neither() {
 #[test]
 fn the_page_of_a_request_tells_of_the_cpu_samples_inside_it() {
     browse_gateway_with("samples", "telemetry: { profiles: { continuous: true, hz: 199 } }\n");
+}
+
+/// Pictures are taken by hand, with `tests/browser/screens.mjs --docs`: a name that it does not make is a hole in a page.
+#[test]
+fn every_picture_that_the_docs_show_is_there() {
+    let mut missing = Vec::new();
+    for (document, folder) in [("README.md", ""), ("docs/console.md", "docs/")] {
+        let text = stack::repository_text(document);
+        let mut shown = text.split(['(', ')', '"']).filter(|part| part.ends_with(".png")).peekable();
+        assert!(shown.peek().is_some(), "{document} shows no picture");
+        let absent = shown.filter(|name| !stack::repository(&format!("{folder}{name}")).exists());
+        missing.extend(absent.map(|name| format!("{document}: {name}")));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 /// Told, not judged: how soon something is seen depends on the machine. The sizes are judged beside the assets.

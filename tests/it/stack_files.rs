@@ -429,7 +429,7 @@ impl Stack {
         let (compose, collector) = (compose(), Collector::start_with(environment));
         let address = format!("127.0.0.1:{}", free_port());
         let url = format!("http://{address}");
-        let (services, [shop, catalog, payments]) = demo_services(&compose, &url);
+        let (services, [shop, catalog, payments, slow_catalog]) = demo_services(&compose, &url);
         let mut yaml = repository_text("deploy/pellucid.yaml");
         for (from, to) in [
             ("bind: 0.0.0.0:8080", format!("bind: '{address}'")),
@@ -437,6 +437,7 @@ impl Stack {
             ("demo:9101", shop.to_string()),
             ("demo:9102", catalog.to_string()),
             ("demo:9103", payments.to_string()),
+            ("demo:9104", slow_catalog.to_string()),
             ("http://otel-collector:4317", format!("http://127.0.0.1:{}", collector.grpc)),
             ("/var/log/pellucid/access.jsonl", collector.access_log().display().to_string()),
         ] {
@@ -466,20 +467,20 @@ impl Stack {
     }
 }
 
-/// As the stack runs them, on any three ports.
-fn demo_services(compose: &Value, gateway: &str) -> (Server, [SocketAddr; 3]) {
+/// As the stack runs them, on any ports: in the order in which they are told.
+fn demo_services(compose: &Value, gateway: &str) -> (Server, [SocketAddr; 4]) {
     let arguments = command_of(compose, "demo");
     assert!(arguments.contains(&"0.0.0.0".to_owned()) && arguments.contains(&"http://pellucid:8080".to_owned()), "{arguments:?}");
     let arguments = arguments.iter().map(|argument| argument.replace("0.0.0.0", "127.0.0.1").replace("http://pellucid:8080", gateway));
     let log = temp_dir().join("services.log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pellucid"));
     let server = Server::spawn(command.args(arguments).args(["--port", "0"]), &log);
-    let addresses = ["shop", "catalog", "payments"].map(|name| {
-        wait_for(name, || {
-            let text = std::fs::read_to_string(&log).ok()?;
-            let line = text.lines().find(|line| line.starts_with(name) && line.contains("http://"))?;
-            line.rsplit("http://").next()?.trim().parse().ok()
-        })
+    let names = ["shop", "catalog", "payments", "catalog"];
+    let addresses = wait_for("the services' addresses", || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        let told: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(" http://")).collect();
+        let addresses = names.iter().zip(told).map(|(name, (said, address))| address.parse().ok().filter(|_| said.trim() == *name));
+        addresses.collect::<Option<Vec<SocketAddr>>>()?.try_into().ok()
     });
     (server, addresses)
 }

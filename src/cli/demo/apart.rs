@@ -18,14 +18,14 @@ use super::traffic::Traffic;
 
 /// Between two lines about the traffic.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// The last one that two others can follow.
-const FIRST_PORT_MAX: i64 = 65_533;
+/// The last one that three others can follow.
+const FIRST_PORT_MAX: i64 = 65_532;
 /// Requests a second: timers are no finer than a millisecond.
 const RATE_MAX: i64 = 1000;
 
 #[derive(Subcommand)]
 pub(super) enum Part {
-    /// Run only the three services: shop, catalog and payments, on three ports in a row.
+    /// Run only the three services: shop, catalog and payments, on four ports in a row, for the catalog has two endpoints.
     Services(ServicesArguments),
     /// Run only the traffic, against a gateway that has the demo's routes.
     Traffic(TrafficArguments),
@@ -36,7 +36,7 @@ pub(super) struct ServicesArguments {
     /// The address that they listen on.
     #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     bind: IpAddr,
-    /// The port of the shop; catalog and payments have the two after it. 0: any three.
+    /// The port of the shop; catalog, payments and the catalog's second endpoint have the three after it. 0: any four.
     #[arg(long, value_name = "N", default_value_t = 9101, value_parser = clap::value_parser!(u16).range(..=FIRST_PORT_MAX))]
     port: u16,
     /// The gateway through which the shop asks the other two.

@@ -107,7 +107,7 @@ async fn watch(gateway: &Gateway, duration: Option<Duration>) {
 
 fn configuration(arguments: &DemoArguments, services: &services::Services) -> String {
     let (listen, admin) = (arguments.listen, arguments.admin);
-    let [shop, catalog, payments] = services.addresses;
+    let [shop, catalog, payments, slow_catalog] = services.addresses;
     format!(
         "listeners: [{{ name: demo, bind: '{listen}', trace_context: continue }}]
 admin: {{ bind: '{admin}' }}
@@ -118,7 +118,7 @@ routes:
   - {{ name: hello, match: {{ path: / }}, filters: [{{ respond: {{ body: 'Pellucid demo: try /shop/7\\n' }} }}] }}
 upstreams:
   - {{ name: shop, endpoints: ['{shop}'] }}
-  - {{ name: catalog, endpoints: ['{catalog}'] }}
+  - {{ name: catalog, endpoints: ['{catalog}', '{slow_catalog}'] }}
   - {{ name: payments, endpoints: ['{payments}'] }}
 telemetry: {{ service_name: pellucid-demo, traces: {{ sample: 1.0 }}, profiles: {{ continuous: true }}, capture_headers: [x-tenant] }}
 "
@@ -132,7 +132,7 @@ fn introduce(gateway: &Gateway) {
 
 Pellucid demo: a gateway on http://{data}, three services behind it, and traffic of three tenants.
 
-  catalog   is slow now and then
+  catalog   has two endpoints, of which one is slow now and then
   payments  fails now and then
   shop      asks both of them through the gateway, so that traces have depth
 
