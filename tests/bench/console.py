@@ -166,16 +166,27 @@ def watcher(arm: str | None, ground: run.Ground, tab: Tab):
 # Measuring.
 
 
-def window(ground: run.Ground, session: int, seconds: float) -> tuple[float, float]:
-    """Microseconds of CPU time a request, and requests a second, over a while."""
+def beside_workers(process: int) -> int:
+    """Nanoseconds of CPU time of all threads that serve no client: whoever watches is served by them, so they show its cost without the noise
+    of the others."""
+    nanos = 0
+    for task in Path(f"/proc/{process}/task").iterdir():
+        if not (task / "comm").read_text().startswith("pellucid-w"):
+            nanos += int((task / "schedstat").read_text().split()[0])
+    return nanos
+
+
+def window(ground: run.Ground, session: int, seconds: float) -> tuple[float, float, float]:
+    """Microseconds of CPU time a request, requests a second, and milliseconds a second of the threads beside the workers, over a while."""
     requests, began = profiles.served(ground.admin), time.monotonic()
-    before = run.cpu(session)
+    before, beside = run.cpu(session), beside_workers(session)
     time.sleep(seconds)
     nanos, _ = run.cpu_between(before, run.cpu(session))
+    beside = beside_workers(session) - beside
     requests, took = profiles.served(ground.admin) - requests, time.monotonic() - began
     if requests < 1:
         raise run.Failed("no request was served in a window")
-    return nanos / requests / 1000, requests / took
+    return nanos / requests / 1000, requests / took, beside / 1e6 / took
 
 
 def measure_cpu(ground: run.Ground, session: int, tab: Tab, options: argparse.Namespace) -> dict:
@@ -212,6 +223,7 @@ def summary(pairs: list) -> dict:
         "watched_us": round(statistics.median(watched[0] for _, watched in pairs), 3),
         "ratio": [round(each, 4) for each in ratios],
         "more_cpu_ms_per_s": round(statistics.median(more) / 1000, 3),
+        "more_beside_workers_ms_per_s": [round(each, 2) for each in quartiles([watched[2] - alone[2] for alone, watched in pairs])],
         "per_s": [round(statistics.median(alone[1] for alone, _ in pairs)), round(statistics.median(watched[1] for _, watched in pairs))],
     }
 
@@ -273,14 +285,15 @@ def measure(options: argparse.Namespace) -> dict:
 
 def cpu_table(rates: dict) -> list[str]:
     """A row an arm and rate."""
-    lines = ["| open | requests/s without, with | CPU µs/request without | with | × without (median; quartiles) | CPU ms more a second |",
-             "|---|---|---|---|---|---|"]
+    lines = ["| open | requests/s without, with | CPU µs/request without | with | × without (median; quartiles) | CPU ms more a second | the same beside the workers |",
+             "|---|---|---|---|---|---|---|"]
     for own in rates.values():
         for arm, row in own.items():
             low, middle, high = row["ratio"]
             lines.append(
                 f"| {ARMS[arm]} | {row['per_s'][0]}, {row['per_s'][1]} | {row['alone_us']:.2f} | {row['watched_us']:.2f} "
-                f"| {middle:.3f} ({low:.3f}–{high:.3f}) | {row['more_cpu_ms_per_s']:.2f} |"
+                f"| {middle:.3f} ({low:.3f}–{high:.3f}) | {row['more_cpu_ms_per_s']:.2f} "
+                "| {1:.2f} ({0:.2f}–{2:.2f}) |".format(*row["more_beside_workers_ms_per_s"])
             )
     return lines
 

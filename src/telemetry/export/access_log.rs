@@ -144,7 +144,7 @@ fn write_text(out: &mut Vec<u8>, entry: Entry<'_>) {
     escaped(out, &record.text.str(record.path));
     let _ = writeln!(
         out,
-        " HTTP/{}\" {} {} {:.3}ms self={:.3}ms route={} upstream={} error={} trace_id={}",
+        " HTTP/{}\" {} {} {:.3}ms self={:.3}ms route={} upstream={} error={} verdict={} trace_id={}",
         VERSIONS[record.version as usize],
         record.status,
         record.response_bytes,
@@ -153,6 +153,7 @@ fn write_text(out: &mut Vec<u8>, entry: Entry<'_>) {
         dash(&entry.route.name),
         dash(entry.endpoint.map_or("", |endpoint| &endpoint.upstream)),
         dash(entry.error_type().as_deref().unwrap_or("")),
+        dash(entry.verdict.map_or("", |(code, _)| code)),
         crate::base::ids::hex_text(&record.trace_id.hex()),
     );
 }
