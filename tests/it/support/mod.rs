@@ -37,8 +37,18 @@ pub(crate) fn temp_dir() -> PathBuf {
 }
 
 /// A port that was free a moment ago, for programs that cannot tell which one they took.
+///
+/// It lies below the range from which the kernel gives ports to whoever asks for none in particular: one of those could be given to a
+/// client of another test before the server that it is meant for has bound it.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Runs beside one another begin at different places.
+    let begin = std::process::id().wrapping_mul(331);
+    let ports = std::iter::from_fn(|| Some(FIRST + begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT));
+    let mut ports = ports.take(COUNT as usize).filter_map(|port| u16::try_from(port).ok());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("one of 12,000 ports is free")
 }
 
 /// A response as it came over the wire.
