@@ -22,9 +22,6 @@ use crate::telemetry::process::query::{Bad, Query as Search};
 use crate::telemetry::process::recent::Filter;
 use crate::telemetry::process::whole::RequestId;
 
-/// A query, or why it cannot be read.
-pub(super) type Asked<Q> = Result<Query<Q>, axum::extract::rejection::QueryRejection>;
-
 /// Requests that are shown where no limit is given.
 const REQUESTS_DEFAULT: usize = 100;
 
@@ -56,7 +53,11 @@ impl Given {
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.all(name).next()
+    }
+
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// What a page cannot take of it.
@@ -232,11 +233,6 @@ pub(super) async fn topology(State(admin): State<Admin>, given: Given) -> Respon
         Ok(window) => looked_up(admin.telemetry.topology(window).await),
         Err(message) => bad_query(&message),
     }
-}
-
-/// The query, or what is wrong with it.
-pub(super) fn read<Q>(query: Asked<Q>) -> Result<Q, String> {
-    query.map(|Query(query)| query).map_err(|rejection| rejection.body_text())
 }
 
 pub(super) fn bad_query(message: &str) -> Response {

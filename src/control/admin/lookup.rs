@@ -4,14 +4,13 @@
 //! requests (`api`), and what is told (`telemetry::process::whole`, `control::explain`).
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::Admin;
-use super::api::{Asked, bad_query, looked_up, read};
+use super::api::{Given, bad_query, looked_up, refusal};
 use crate::base::limits::RECENT_RECORDS_MAX;
 use crate::control::explain::{self, Explained, Question};
 use crate::telemetry::process::whole::{Linked, RequestId, TraceLink};
@@ -26,7 +25,7 @@ pub(super) async fn request(State(admin): State<Admin>, Path(id): Path<String>) 
         Some(Some(body)) => Json(body).into_response(),
         Some(None) => {
             let message = format!("the request {id} is not, or no longer, among the last {RECENT_RECORDS_MAX}");
-            (StatusCode::NOT_FOUND, Json(json!({ "error": "no_such_request", "message": message }))).into_response()
+            refusal(StatusCode::NOT_FOUND, "no_such_request", &message)
         }
     }
 }
@@ -37,21 +36,10 @@ fn trace_link(admin: &Admin) -> Option<Box<TraceLink>> {
     Some(Box::new(move |linked: Linked<'_>| template.link(linked)))
 }
 
-#[derive(Deserialize)]
-pub(super) struct ExplainQuery {
-    method: Option<String>,
-    url: String,
-}
-
 /// Which route takes a request, and why. Headers are `header=name:value`, as often as needed.
-pub(super) async fn explain(
-    State(admin): State<Admin>,
-    query: Asked<ExplainQuery>,
-    Query(pairs): Query<Vec<(String, String)>>,
-) -> Response {
-    let headers: Vec<String> = pairs.into_iter().filter(|(name, _)| name == "header").map(|(_, value)| value).collect();
-    let question = read(query).and_then(|query| Question::new(query.method.as_deref().unwrap_or("GET"), &query.url, &headers));
-    match question {
+pub(super) async fn explain(State(admin): State<Admin>, given: Given) -> Response {
+    let headers: Vec<String> = given.all("header").map(str::to_owned).collect();
+    match Question::new(given.get("method").unwrap_or("GET"), given.get("url").unwrap_or_default(), &headers) {
         Ok(question) => explained(&admin, &question),
         Err(message) => bad_query(&message),
     }

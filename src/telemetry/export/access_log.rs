@@ -190,21 +190,16 @@ fn text(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
     }
 }
 
-/// An array a header, as the semantic conventions have it. Values of one name stand behind one another in the record.
+/// An array a header, as the semantic conventions have it.
 fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
-    let mut open = None;
-    for header in entry.captured() {
-        if open == Some(&header.legend.name) {
-            out.push(b',');
-        } else {
-            out.extend_from_slice(if open.is_some() { b"]" } else { b"" });
-            key(out, &header.legend.attribute, false);
-            out.push(b'[');
+    entry.captured().by_name(|legend, values| {
+        key(out, &legend.attribute, false);
+        for (index, value) in values.enumerate() {
+            out.push(if index == 0 { b'[' } else { b',' });
+            string(out, &value);
         }
-        open = Some(&header.legend.name);
-        string(out, &String::from_utf8_lossy(header.value()));
-    }
-    out.extend_from_slice(if open.is_some() { b"]" } else { b"" });
+        out.push(b']');
+    });
 }
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {

@@ -4,6 +4,7 @@
 //! is `[id][length, and whether it was cut][bytes]`. Secrets are packed without their value, so that nothing behind the request path can tell
 //! them. Not here: which headers are wanted (`proxy::capture`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::Record;
@@ -65,6 +66,17 @@ pub(crate) struct Header<'c> {
 impl<'c> Captured<'c> {
     pub(crate) fn of(record: &'c Record, legends: &'c [Arc<HeaderLegend>]) -> Self {
         Captured { packed: record.text.bytes(record.captured), legends }
+    }
+}
+
+impl<'c> Captured<'c> {
+    /// Tells each header once, with all of its values as text: they stand behind one another.
+    pub(crate) fn by_name(self, mut tell: impl FnMut(&HeaderLegend, &mut dyn Iterator<Item = Cow<'c, str>>)) {
+        let mut rest = self.peekable();
+        while let Some(first) = rest.next() {
+            let more = std::iter::from_fn(|| rest.next_if(|header| header.legend.name == first.legend.name));
+            tell(first.legend, &mut std::iter::once(first).chain(more).map(|header| String::from_utf8_lossy(header.value())));
+        }
     }
 }
 

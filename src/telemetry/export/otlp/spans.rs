@@ -286,14 +286,9 @@ fn piece(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
     }
 }
 
-/// An array a header. Values of one name stand behind one another in the record.
+/// An array a header.
 fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
-    let mut rest = entry.captured().peekable();
-    while let Some(first) = rest.next() {
-        let more = std::iter::from_fn(|| rest.next_if(|header| header.legend.name == first.legend.name));
-        let values = std::iter::once(first).chain(more).map(|header| String::from_utf8_lossy(header.value()));
-        wire::strings_attribute(out, SPAN_ATTRIBUTES, &first.legend.attribute, values);
-    }
+    entry.captured().by_name(|legend, values| wire::strings_attribute(out, SPAN_ATTRIBUTES, &legend.attribute, values));
 }
 
 fn millis(nanos: u64) -> f64 {
