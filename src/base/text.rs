@@ -3,6 +3,9 @@
 //! In: bytes of any length. Out: a [`Piece`] that names where the kept prefix lies. What does not fit is cut at a character
 //! boundary and the piece says so. Never allocates; a copy of the buffer is a copy of the strings.
 
+use std::io::Write;
+use std::net::IpAddr;
+
 /// An inline buffer of `N` bytes that hands out pieces in order.
 #[derive(Clone, Copy)]
 pub(crate) struct Text<const N: usize> {
@@ -87,6 +90,57 @@ impl Piece {
     }
 }
 
+/// An IP address as text, without the formatting machinery where it is IPv4; one that is mapped into IPv6 (RFC 4291, section 2.5.5.2) is.
+pub(crate) struct AddressText {
+    bytes: [u8; Self::LEN_MAX],
+    len: usize,
+}
+
+impl AddressText {
+    /// Six groups and an IPv4 address behind them.
+    const LEN_MAX: usize = 45;
+
+    pub(crate) fn of(address: IpAddr) -> Self {
+        let mut text = AddressText { bytes: [0; Self::LEN_MAX], len: 0 };
+        match address.to_canonical() {
+            IpAddr::V4(v4) => v4.octets().into_iter().enumerate().for_each(|(index, octet)| text.octet(index, octet)),
+            IpAddr::V6(v6) => {
+                let mut rest = &mut text.bytes[..];
+                // There is room for all of them.
+                let _ = write!(rest, "{v6}");
+                text.len = Self::LEN_MAX - rest.len();
+            }
+        }
+        text
+    }
+
+    fn octet(&mut self, index: usize, octet: u8) {
+        if index > 0 {
+            self.push(b'.');
+        }
+        if octet >= 100 {
+            self.push(b'0' + octet / 100);
+        }
+        if octet >= 10 {
+            self.push(b'0' + octet / 10 % 10);
+        }
+        self.push(b'0' + octet % 10);
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("digits, letters, dots and colons")
+    }
+}
+
 /// An error with all that it was caused by; where the reason stands is often last.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -111,6 +165,15 @@ mod tests {
         assert_eq!((text.bytes(first), first.is_cut()), (&b"abcd"[..], true));
         assert_eq!((text.bytes(second), second.is_cut()), (&b"xyzu"[..], true));
         assert_eq!((text.bytes(third), third.is_cut()), (&b""[..], true));
+    }
+
+    #[test]
+    fn an_address_is_written_as_the_standard_library_writes_it() {
+        let addresses = ["0.0.0.0", "1.20.255.9", "100.99.10.249", "::", "::1", "fe80::1:2", "1111:2222:3333:4444:5555:6666:7777:8888"];
+        for address in addresses {
+            assert_eq!(AddressText::of(address.parse().unwrap()).as_str(), address);
+        }
+        assert_eq!(AddressText::of("::ffff:10.0.0.7".parse().unwrap()).as_str(), "10.0.0.7");
     }
 
     #[test]

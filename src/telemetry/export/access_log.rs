@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::keep_reason::KeepReason;
 use super::redact;
 use crate::base::clock::{Tick, write_rfc3339};
-use crate::base::text::Piece;
+use crate::base::text::{AddressText, Piece};
 use crate::telemetry::record::captured::Captured;
 use crate::telemetry::record::legend::{EndpointLegend, HeaderLegend, RouteLegend};
 use crate::telemetry::record::names::{self, METHODS, VERSIONS};
@@ -84,53 +84,81 @@ pub(crate) fn write_line(out: &mut Vec<u8>, entry: Entry<'_>, format: Format) {
     }
 }
 
+/// What a member of an object begins with, as it stands in the line: `,"name":`. Made when Pellucid is compiled.
+macro_rules! member {
+    ($name:expr) => {
+        const { &member::<{ $name.len() + 4 }>($name) }
+    };
+}
+
+const fn member<const N: usize>(name: &str) -> [u8; N] {
+    let mut member = [b'"'; N];
+    member[0] = b',';
+    let mut at = 0;
+    while at < name.len() {
+        member[at + 2] = name.as_bytes()[at];
+        at += 1;
+    }
+    member[N - 1] = b':';
+    member
+}
+
+const PHASE_MEMBERS: [&[u8]; Phase::COUNT] = [
+    member!(names::PELLUCID_PHASE_MS[0]),
+    member!(names::PELLUCID_PHASE_MS[1]),
+    member!(names::PELLUCID_PHASE_MS[2]),
+    member!(names::PELLUCID_PHASE_MS[3]),
+    member!(names::PELLUCID_PHASE_MS[4]),
+    member!(names::PELLUCID_PHASE_MS[5]),
+];
+
 fn write_json(out: &mut Vec<u8>, entry: Entry<'_>) {
     let record = entry.record;
     out.push(b'{');
-    key(out, names::LOG_TIMESTAMP, true);
+    out.extend_from_slice(&member!(names::LOG_TIMESTAMP)[1..]);
     out.push(b'"');
     write_rfc3339(out, entry.wall_offset + record.began.0);
     out.push(b'"');
-    plain(out, names::LOG_TRACE_ID, &record.trace_id.hex());
-    plain(out, names::LOG_SPAN_ID, &record.span_id.hex());
-    plain(out, names::HTTP_REQUEST_METHOD, entry.method().as_bytes());
-    text(out, names::HTTP_REQUEST_METHOD_ORIGINAL, record, record.method_text);
-    text(out, names::URL_PATH, record, record.path);
+    plain(out, member!(names::LOG_TRACE_ID), &record.trace_id.hex());
+    plain(out, member!(names::LOG_SPAN_ID), &record.span_id.hex());
+    plain(out, member!(names::HTTP_REQUEST_METHOD), entry.method().as_bytes());
+    text(out, member!(names::HTTP_REQUEST_METHOD_ORIGINAL), record, record.method_text);
+    text(out, member!(names::URL_PATH), record, record.path);
     if !record.query.is_empty() {
-        key(out, names::URL_QUERY, false);
-        string(out, &redact::query(&record.text.str(record.query)));
+        optional(out, member!(names::URL_QUERY), &redact::query(&record.text.str(record.query)));
     }
-    plain(out, names::URL_SCHEME, b"http");
+    plain(out, member!(names::URL_SCHEME), b"http");
     let (address, port) = split_host(record.text.bytes(record.host));
-    optional(out, names::SERVER_ADDRESS, &String::from_utf8_lossy(address));
-    number(out, names::SERVER_PORT, u64::from(port.unwrap_or(record.listener_port)));
-    number(out, names::HTTP_RESPONSE_STATUS_CODE, u64::from(record.status));
-    optional(out, names::HTTP_ROUTE, &entry.route.template);
-    optional(out, names::PELLUCID_ROUTE, &entry.route.name);
+    optional(out, member!(names::SERVER_ADDRESS), &String::from_utf8_lossy(address));
+    number(out, member!(names::SERVER_PORT), u64::from(port.unwrap_or(record.listener_port)));
+    number(out, member!(names::HTTP_RESPONSE_STATUS_CODE), u64::from(record.status));
+    optional(out, member!(names::HTTP_ROUTE), &entry.route.template);
+    optional(out, member!(names::PELLUCID_ROUTE), &entry.route.name);
     if let Some(endpoint) = entry.endpoint {
-        optional(out, names::PELLUCID_UPSTREAM, &endpoint.upstream);
+        optional(out, member!(names::PELLUCID_UPSTREAM), &endpoint.upstream);
     }
-    optional(out, names::ERROR_TYPE, entry.error_type().as_deref().unwrap_or(""));
-    plain(out, names::NETWORK_PROTOCOL_VERSION, VERSIONS[record.version as usize].as_bytes());
-    key(out, names::CLIENT_ADDRESS, false);
-    let _ = write!(out, "\"{}\"", record.client.ip());
-    number(out, names::CLIENT_PORT, u64::from(record.client.port()));
-    text(out, names::USER_AGENT_ORIGINAL, record, record.user_agent);
+    if let Some(error) = entry.error_type() {
+        optional(out, member!(names::ERROR_TYPE), &error);
+    }
+    plain(out, member!(names::NETWORK_PROTOCOL_VERSION), VERSIONS[record.version as usize].as_bytes());
+    plain(out, member!(names::CLIENT_ADDRESS), AddressText::of(record.client.ip()).as_bytes());
+    number(out, member!(names::CLIENT_PORT), u64::from(record.client.port()));
+    text(out, member!(names::USER_AGENT_ORIGINAL), record, record.user_agent);
     captured(out, entry);
-    number(out, names::HTTP_REQUEST_BODY_SIZE, record.request_bytes);
-    number(out, names::HTTP_RESPONSE_BODY_SIZE, record.response_bytes);
-    millis(out, names::PELLUCID_DURATION_MS, record.duration_ns());
-    millis(out, names::PELLUCID_SELF_TIME_MS, record.self_ns);
-    number(out, names::PELLUCID_ATTEMPTS, u64::from(record.attempt_count));
+    number(out, member!(names::HTTP_REQUEST_BODY_SIZE), record.request_bytes);
+    number(out, member!(names::HTTP_RESPONSE_BODY_SIZE), record.response_bytes);
+    millis(out, member!(names::PELLUCID_DURATION_MS), record.duration_ns());
+    millis(out, member!(names::PELLUCID_SELF_TIME_MS), record.self_ns);
+    number(out, member!(names::PELLUCID_ATTEMPTS), u64::from(record.attempt_count));
     if let Some((code, words)) = entry.verdict {
-        optional(out, names::PELLUCID_VERDICT_CODE, code);
-        optional(out, names::PELLUCID_VERDICT, words);
+        optional(out, member!(names::PELLUCID_VERDICT_CODE), code);
+        optional(out, member!(names::PELLUCID_VERDICT), words);
     }
     if let Some(attempt) = record.attempts().last() {
         for phase in Phase::ALL {
             let spent = attempt.phases.of(phase);
             if spent > 0 {
-                millis(out, names::PELLUCID_PHASE_MS[phase as usize], spent);
+                millis(out, PHASE_MEMBERS[phase as usize], spent);
             }
         }
     }
@@ -140,7 +168,7 @@ fn write_json(out: &mut Vec<u8>, entry: Entry<'_>) {
 fn write_text(out: &mut Vec<u8>, entry: Entry<'_>) {
     let record = entry.record;
     write_rfc3339(out, entry.wall_offset + record.began.0);
-    let _ = write!(out, " {} \"{} ", record.client.ip(), entry.method());
+    let _ = write!(out, " {} \"{} ", AddressText::of(record.client.ip()).as_str(), entry.method());
     escaped(out, &record.text.str(record.path));
     let _ = writeln!(
         out,
@@ -162,38 +190,34 @@ fn dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-fn key(out: &mut Vec<u8>, name: &str, first: bool) {
-    out.extend_from_slice(if first { b"\"" } else { b",\"" });
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
 /// A value that needs no escape.
-fn plain(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(out, name, false);
+#[inline(always)]
+fn plain(out: &mut Vec<u8>, member: &[u8], value: &[u8]) {
+    out.extend_from_slice(member);
     out.push(b'"');
     out.extend_from_slice(value);
     out.push(b'"');
 }
 
-fn optional(out: &mut Vec<u8>, name: &str, value: &str) {
+#[inline(always)]
+fn optional(out: &mut Vec<u8>, member: &[u8], value: &str) {
     if !value.is_empty() {
-        key(out, name, false);
+        out.extend_from_slice(member);
         string(out, value);
     }
 }
 
-fn text(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
-    if !piece.is_empty() {
-        key(out, name, false);
-        string(out, &record.text.str(piece));
-    }
+#[inline(always)]
+fn text(out: &mut Vec<u8>, member: &[u8], record: &Record, piece: Piece) {
+    optional(out, member, &record.text.str(piece));
 }
 
 /// An array a header, as the semantic conventions have it.
 fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
     entry.captured().by_name(|legend, values| {
-        key(out, &legend.attribute, false);
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(legend.attribute.as_bytes());
+        out.extend_from_slice(b"\":");
         for (index, value) in values.enumerate() {
             out.push(if index == 0 { b'[' } else { b',' });
             string(out, &value);
@@ -202,16 +226,17 @@ fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
     });
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name, false);
+#[inline(always)]
+fn number(out: &mut Vec<u8>, member: &[u8], value: u64) {
+    out.extend_from_slice(member);
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Milliseconds with microseconds behind the point.
-fn millis(out: &mut Vec<u8>, name: &str, nanos: u64) {
-    key(out, name, false);
+#[inline(always)]
+fn millis(out: &mut Vec<u8>, member: &[u8], nanos: u64) {
     let micros = (nanos + 500) / 1000;
-    out.extend_from_slice(itoa::Buffer::new().format(micros / 1000).as_bytes());
+    number(out, member, micros / 1000);
     let part = micros % 1000;
     out.extend_from_slice(&[b'.', b'0' + (part / 100) as u8, b'0' + (part / 10 % 10) as u8, b'0' + (part % 10) as u8]);
 }
@@ -225,7 +250,8 @@ fn string(out: &mut Vec<u8>, value: &str) {
 /// JSON escapes (RFC 8259, section 7).
 fn escaped(out: &mut Vec<u8>, value: &str) {
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0x00..=0x1f | 0x7f);
-    if !value.as_bytes().iter().any(special) {
+    // All bytes are looked at, so that many can be at once.
+    if !value.as_bytes().iter().fold(false, |found, byte| found | special(byte)) {
         return out.extend_from_slice(value.as_bytes());
     }
     for &byte in value.as_bytes() {

@@ -11,6 +11,8 @@ pub(crate) enum KeepReason {
 }
 
 impl KeepReason {
+    pub(crate) const ALL: [KeepReason; 4] = [KeepReason::Error, KeepReason::Retry, KeepReason::Slow, KeepReason::Sampled];
+
     pub(crate) fn label(self) -> &'static str {
         ["error", "retry", "slow", "sampled"][self as usize]
     }

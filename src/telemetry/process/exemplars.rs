@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use crate::base::ids::{SpanId, TraceId};
 use crate::telemetry::export::metrics::Exemplar;
 use crate::telemetry::record::Record;
@@ -16,7 +18,7 @@ const SERIES_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Exemplars {
-    by_series: HashMap<Key, [Option<Exemplar>; BOUND_COUNT + 1]>,
+    by_series: HashMap<Key, [Option<Exemplar>; BOUND_COUNT + 1], FixedState>,
 }
 
 impl Exemplars {

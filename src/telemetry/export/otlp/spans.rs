@@ -3,16 +3,14 @@
 //! In: a kept record. Out: the bytes of `opentelemetry.proto.trace.v1.Span`, appended to a batch that becomes one export request. Attributes
 //! that only depend on route or endpoint are copied as they were encoded once. Not here: sending (`sender`).
 
-use std::net::IpAddr;
-
 use super::super::access_log::{Entry, error_type, split_host};
 use super::super::keep_reason::KeepReason;
 use super::super::redact;
 use crate::base::ids::SpanId;
-use crate::base::text::Piece;
+use crate::base::text::{AddressText, Piece};
 use crate::telemetry::record::legend::EndpointLegend;
 use crate::telemetry::record::names::{self, METHODS, VERSIONS};
-use crate::telemetry::record::wire::{self, SPAN_ATTRIBUTES, Slot};
+use crate::telemetry::record::wire::{self, Block, Number, SPAN_ATTRIBUTES, Slot, TextSlot};
 use crate::telemetry::record::{Attempt, MethodTag, Phase, Record};
 
 /// Field numbers of `Span`.
@@ -51,21 +49,19 @@ pub(crate) struct Batch {
 struct Known {
     methods: [Vec<u8>; 10],
     versions: [Vec<u8>; 3],
-    client_version: Vec<u8>,
-    scheme: Vec<u8>,
-    reused: [Vec<u8>; 2],
+    reasons: [Vec<u8>; KeepReason::ALL.len()],
+    /// Of every SERVER span: ports, status, sizes and self time.
+    server: Block<6>,
+    /// Of every CLIENT span: the phases; by whether the connection had been used before.
+    client: [Block<{ Phase::COUNT }>; 2],
     phases: [Slot; Phase::COUNT],
-    self_time: Slot,
     status: Slot,
-    server_port: Slot,
-    client_port: Slot,
-    request_size: Slot,
-    response_size: Slot,
+    path: TextSlot,
+    server_address: TextSlot,
+    client_address: TextSlot,
+    user_agent: TextSlot,
+    url_full: TextSlot,
 }
-
-/// Bytes of a varint for statuses and ports, and for sizes.
-const SMALL_INT: usize = 3;
-const LARGE_INT: usize = 9;
 
 impl Known {
     fn new() -> Self {
@@ -74,24 +70,32 @@ impl Known {
             wire::string_attribute(&mut out, SPAN_ATTRIBUTES, key, value);
             out
         };
-        let reused = |value| {
-            let mut out = Vec::new();
-            wire::bool_attribute(&mut out, SPAN_ATTRIBUTES, names::PELLUCID_CONNECTION_REUSED, value);
-            out
+        let client = |reused| {
+            let mut fixed = text(names::NETWORK_PROTOCOL_VERSION, "1.1");
+            wire::bool_attribute(&mut fixed, SPAN_ATTRIBUTES, names::PELLUCID_CONNECTION_REUSED, reused);
+            Block::new(&fixed, names::PELLUCID_PHASE_MS.map(|name| Slot::double(SPAN_ATTRIBUTES, name)))
         };
+        let server = [
+            Slot::small_int(SPAN_ATTRIBUTES, names::SERVER_PORT),
+            Slot::small_int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_STATUS_CODE),
+            Slot::small_int(SPAN_ATTRIBUTES, names::CLIENT_PORT),
+            Slot::large_int(SPAN_ATTRIBUTES, names::HTTP_REQUEST_BODY_SIZE),
+            Slot::large_int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_BODY_SIZE),
+            Slot::double(SPAN_ATTRIBUTES, names::PELLUCID_SELF_TIME_MS),
+        ];
         Known {
             methods: METHODS.map(|method| text(names::HTTP_REQUEST_METHOD, method)),
             versions: VERSIONS.map(|version| text(names::NETWORK_PROTOCOL_VERSION, version)),
-            client_version: text(names::NETWORK_PROTOCOL_VERSION, "1.1"),
-            scheme: text(names::URL_SCHEME, "http"),
-            reused: [reused(false), reused(true)],
+            reasons: KeepReason::ALL.map(|reason| text(names::PELLUCID_KEEP_REASON, reason.label())),
+            server: Block::new(&text(names::URL_SCHEME, "http"), server),
+            client: [client(false), client(true)],
             phases: names::PELLUCID_PHASE_MS.map(|name| Slot::double(SPAN_ATTRIBUTES, name)),
-            self_time: Slot::double(SPAN_ATTRIBUTES, names::PELLUCID_SELF_TIME_MS),
-            status: Slot::int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_STATUS_CODE, SMALL_INT),
-            server_port: Slot::int(SPAN_ATTRIBUTES, names::SERVER_PORT, SMALL_INT),
-            client_port: Slot::int(SPAN_ATTRIBUTES, names::CLIENT_PORT, SMALL_INT),
-            request_size: Slot::int(SPAN_ATTRIBUTES, names::HTTP_REQUEST_BODY_SIZE, LARGE_INT),
-            response_size: Slot::int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_BODY_SIZE, LARGE_INT),
+            status: Slot::small_int(SPAN_ATTRIBUTES, names::HTTP_RESPONSE_STATUS_CODE),
+            path: TextSlot::new(SPAN_ATTRIBUTES, names::URL_PATH),
+            server_address: TextSlot::new(SPAN_ATTRIBUTES, names::SERVER_ADDRESS),
+            client_address: TextSlot::new(SPAN_ATTRIBUTES, names::CLIENT_ADDRESS),
+            user_agent: TextSlot::new(SPAN_ATTRIBUTES, names::USER_AGENT_ORIGINAL),
+            url_full: TextSlot::new(SPAN_ATTRIBUTES, names::URL_FULL),
         }
     }
 }
@@ -128,7 +132,7 @@ impl Batch {
         let (resource_spans, scope_spans) = self.resource_spans.take()?;
         wire::close(&mut self.bytes, scope_spans);
         wire::close(&mut self.bytes, resource_spans);
-        let capacity = self.bytes.len();
+        let capacity = self.bytes.len() + self.bytes.len() / 8;
         let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity));
         Some((bytes, std::mem::take(&mut self.spans)))
     }
@@ -173,29 +177,31 @@ fn server(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, reason: KeepReason
 fn server_attributes(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, reason: KeepReason) {
     let record = entry.record;
     method(out, known, record);
-    piece(out, names::URL_PATH, record, record.path);
+    piece(out, &known.path, record, record.path);
     if !record.query.is_empty() {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::URL_QUERY, &redact::query(&record.text.str(record.query)));
     }
-    out.extend_from_slice(&known.scheme);
     let (address, port) = split_host(record.text.bytes(record.host));
     if !address.is_empty() {
-        wire::string_attribute(out, SPAN_ATTRIBUTES, names::SERVER_ADDRESS, &String::from_utf8_lossy(address));
+        known.server_address.put(out, &String::from_utf8_lossy(address));
     }
-    known.server_port.put_int(out, u64::from(port.unwrap_or(record.listener_port)));
-    known.status.put_int(out, u64::from(record.status));
+    let numbers = [
+        Number::Int(u64::from(port.unwrap_or(record.listener_port))),
+        Number::Int(u64::from(record.status)),
+        Number::Int(u64::from(record.client.port())),
+        Number::Int(record.request_bytes),
+        Number::Int(record.response_bytes),
+        Number::Double(millis(record.self_ns)),
+    ];
+    known.server.put(out, numbers);
     out.extend_from_slice(&known.versions[record.version as usize]);
-    client_address(out, record.client.ip());
-    known.client_port.put_int(out, u64::from(record.client.port()));
-    piece(out, names::USER_AGENT_ORIGINAL, record, record.user_agent);
+    known.client_address.put(out, AddressText::of(record.client.ip()).as_str());
+    piece(out, &known.user_agent, record, record.user_agent);
     captured(out, entry);
-    known.request_size.put_int(out, record.request_bytes);
-    known.response_size.put_int(out, record.response_bytes);
     if let Some(error) = entry.error_type() {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::ERROR_TYPE, &error);
     }
-    known.self_time.put_double(out, millis(record.self_ns));
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_KEEP_REASON, reason.label());
+    out.extend_from_slice(&known.reasons[reason as usize]);
     if let Some((code, words)) = entry.verdict {
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_VERDICT_CODE, code);
         wire::string_attribute(out, SPAN_ATTRIBUTES, names::PELLUCID_VERDICT, words);
@@ -226,18 +232,14 @@ fn client(out: &mut Vec<u8>, known: &Known, entry: Entry<'_>, attempt: &Attempt,
     wire::fixed64(out, span::END, entry.wall_offset + attempt.ended.0);
     out.extend_from_slice(&endpoint.attributes);
     method(out, known, record);
-    url_full(out, record, endpoint);
-    out.extend_from_slice(&known.client_version);
+    url_full(out, &known.url_full, record, endpoint);
     if attempt.status > 0 {
         known.status.put_int(out, u64::from(attempt.status));
     }
     if index > 0 {
         wire::int_attribute(out, SPAN_ATTRIBUTES, names::HTTP_REQUEST_RESEND_COUNT, index as i64);
     }
-    out.extend_from_slice(&known.reused[usize::from(attempt.reused)]);
-    for phase in Phase::ALL {
-        known.phases[phase as usize].put_double(out, millis(attempt.phases.of(phase)));
-    }
+    known.client[usize::from(attempt.reused)].put(out, Phase::ALL.map(|phase| Number::Double(millis(attempt.phases.of(phase)))));
     // On client spans every 4xx and 5xx is an error, and the status its type.
     let failed = attempt.reason.map(|reason| error_type(reason, attempt.status));
     if let Some(error) = failed.or_else(|| (attempt.status >= 400).then(|| attempt.status.to_string())) {
@@ -277,12 +279,14 @@ fn span_method(record: &Record) -> &'static str {
 
 fn method(out: &mut Vec<u8>, known: &Known, record: &Record) {
     out.extend_from_slice(&known.methods[record.method as usize]);
-    piece(out, names::HTTP_REQUEST_METHOD_ORIGINAL, record, record.method_text);
+    if !record.method_text.is_empty() {
+        wire::string_attribute(out, SPAN_ATTRIBUTES, names::HTTP_REQUEST_METHOD_ORIGINAL, &record.text.str(record.method_text));
+    }
 }
 
-fn piece(out: &mut Vec<u8>, name: &str, record: &Record, piece: Piece) {
+fn piece(out: &mut Vec<u8>, slot: &TextSlot, record: &Record, piece: Piece) {
     if !piece.is_empty() {
-        wire::string_attribute(out, SPAN_ATTRIBUTES, name, &record.text.str(piece));
+        slot.put(out, &record.text.str(piece));
     }
 }
 
@@ -293,26 +297,6 @@ fn captured(out: &mut Vec<u8>, entry: Entry<'_>) {
 
 fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
-}
-
-/// `client.address`. IPv4, the common case, is written without the formatting machinery.
-fn client_address(out: &mut Vec<u8>, address: IpAddr) {
-    let IpAddr::V4(v4) = address.to_canonical() else {
-        return wire::string_attribute(out, SPAN_ATTRIBUTES, names::CLIENT_ADDRESS, &address.to_string());
-    };
-    let (mut text, mut len) = ([0u8; 16], 0);
-    for (index, octet) in v4.octets().into_iter().enumerate() {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(octet).as_bytes();
-        text[len..len + digits.len()].copy_from_slice(digits);
-        len += digits.len();
-        if index < 3 {
-            text[len] = b'.';
-            len += 1;
-        }
-    }
-    let text = std::str::from_utf8(&text[..len]).expect("digits and dots");
-    wire::string_attribute(out, SPAN_ATTRIBUTES, names::CLIENT_ADDRESS, text);
 }
 
 fn status_error(out: &mut Vec<u8>) {
@@ -326,12 +310,9 @@ fn flags(record: &Record) -> u32 {
 }
 
 /// `url.full`: where the request went. Credentials never stand in a target, and secret query values are replaced.
-fn url_full(out: &mut Vec<u8>, record: &Record, endpoint: &EndpointLegend) {
+fn url_full(out: &mut Vec<u8>, slot: &TextSlot, record: &Record, endpoint: &EndpointLegend) {
     let path = if record.sent_path.is_empty() { record.path } else { record.sent_path };
-    let open = wire::open(out, SPAN_ATTRIBUTES);
-    wire::bytes(out, 1, names::URL_FULL.as_bytes());
-    let value = wire::open(out, 2);
-    let text = wire::open(out, 1);
+    let text = slot.open(out);
     out.extend_from_slice(b"http://");
     out.extend_from_slice(endpoint.authority.as_bytes());
     out.extend_from_slice(record.text.str(path).as_bytes());
@@ -339,9 +320,7 @@ fn url_full(out: &mut Vec<u8>, record: &Record, endpoint: &EndpointLegend) {
         out.push(b'?');
         out.extend_from_slice(redact::query(&record.text.str(record.query)).as_bytes());
     }
-    wire::close(out, text);
-    wire::close(out, value);
-    wire::close(out, open);
+    slot.close(out, text);
 }
 
 #[cfg(test)]
