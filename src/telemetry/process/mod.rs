@@ -1,7 +1,7 @@
 //! The telemetry thread: records in, signals out.
 //!
 //! In: the workers' rings, and questions from the control plane. Out: kept spans to the Collector's queue, log lines to their sink, exemplars,
-//! the recent records. It wakes some fifty times a second, and never makes a worker wait. Not here: formats (`export`).
+//! the recent records. It wakes a hundred times a second, and never makes a worker wait. Not here: formats (`export`).
 
 pub(crate) mod keep;
 pub(crate) mod recent;
@@ -48,7 +48,7 @@ use verdict::Verdicts;
 pub(crate) use questions::Telemetry;
 
 /// How often the rings are drained.
-const DRAIN_EVERY: Duration = Duration::from_millis(5);
+const DRAIN_EVERY: Duration = Duration::from_millis(10);
 /// How long a span waits for others to travel with.
 const BATCH_AGE_MAX: Duration = Duration::from_millis(500);
 /// Log lines are handed on in blocks of about this size.
@@ -201,7 +201,7 @@ impl Thread {
     /// Takes up what a worker has left in its rings.
     fn drain_rings(&mut self, index: usize, wall_offset: u64) {
         let mut scratch = self.scratch.take().unwrap_or_else(|| Box::new(Record::empty()));
-        while let Ok(slim) = self.feeds[index].slim.pop() {
+        while let Some(slim) = self.feeds[index].pop_slim() {
             slim.expand(&mut scratch);
             self.take(&scratch, wall_offset);
         }
@@ -288,7 +288,7 @@ impl Thread {
             return;
         }
         if let Some((sink, _)) = &self.log {
-            let capacity = self.log_block.len();
+            let capacity = self.log_block.len() + self.log_block.len() / 8;
             let block = std::mem::replace(&mut self.log_block, Vec::with_capacity(capacity));
             sink.write(block, std::mem::take(&mut self.log_lines));
         }

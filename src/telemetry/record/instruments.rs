@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rtrb::PushError;
+
 use super::ending::Ending;
 use super::polls::{PollSpan, Polls};
 use super::series::{Budget, Kind, Parts, Series, Shard};
 use super::slim::Slim;
 use super::{Phase, Record};
-use crate::base::limits::{RING_FULL_RECORDS_MAX, RING_RECORDS_MAX, TIMELINE_RING_LEN_MAX};
+use crate::base::limits::{RING_FULL_RECORDS_MAX, RING_NEAR_RECORDS_MAX, RING_RECORDS_MAX, TIMELINE_RING_LEN_MAX};
 
 /// Counters of one worker that are no histograms. One writer each.
 #[derive(Debug, Default)]
@@ -34,7 +36,10 @@ pub(crate) struct Gauges {
 /// A worker's end.
 pub(crate) struct Recorder {
     shard: Shard,
-    slim: rtrb::Producer<Slim>,
+    /// A ring is gone through from end to end: the one that is used first is short, so that its memory stays in the cache.
+    near: rtrb::Producer<Slim>,
+    /// Those that find the short one full.
+    far: rtrb::Producer<Slim>,
     full: rtrb::Producer<Record>,
     gauges: Arc<Gauges>,
     polls: Arc<Polls>,
@@ -44,7 +49,8 @@ pub(crate) struct Recorder {
 /// Telemetry's end of one worker.
 pub(crate) struct Feed {
     pub(crate) arrivals: rtrb::Consumer<Arc<Series>>,
-    pub(crate) slim: rtrb::Consumer<Slim>,
+    near: rtrb::Consumer<Slim>,
+    far: rtrb::Consumer<Slim>,
     /// Those that do not fit into a slim record.
     pub(crate) full: rtrb::Consumer<Record>,
     pub(crate) gauges: Arc<Gauges>,
@@ -64,20 +70,22 @@ pub(crate) fn lower(cell: &AtomicU64) {
 impl Recorder {
     pub(crate) fn new(budget: Arc<Budget>) -> (Self, Feed) {
         let (shard, arrivals) = Shard::new(budget);
-        let (slim, slim_end) = rtrb::RingBuffer::new(RING_RECORDS_MAX);
+        let (near, near_end) = rtrb::RingBuffer::new(RING_NEAR_RECORDS_MAX);
+        let (far, far_end) = rtrb::RingBuffer::new(RING_RECORDS_MAX - RING_NEAR_RECORDS_MAX);
         let (full, full_end) = rtrb::RingBuffer::new(RING_FULL_RECORDS_MAX);
         let gauges = Arc::new(Gauges::default());
         let polls = Arc::new(Polls::default());
         let (timeline, timeline_end) = rtrb::RingBuffer::new(TIMELINE_RING_LEN_MAX);
         let feed = Feed {
             arrivals,
-            slim: slim_end,
+            near: near_end,
+            far: far_end,
             full: full_end,
             gauges: Arc::clone(&gauges),
             polls: Arc::clone(&polls),
             timeline: timeline_end,
         };
-        (Recorder { shard, slim, full, gauges, polls, timeline }, feed)
+        (Recorder { shard, near, far, full, gauges, polls, timeline }, feed)
     }
 
     pub(crate) fn gauges(&self) -> &Gauges {
@@ -99,7 +107,10 @@ impl Recorder {
     pub(crate) fn submit(&mut self, record: &Record) {
         self.measure(record);
         let pushed = match Slim::of(record) {
-            Some(slim) => self.slim.push(slim).is_ok(),
+            Some(slim) => match self.near.push(slim) {
+                Ok(()) => true,
+                Err(PushError::Full(slim)) => self.far.push(slim).is_ok(),
+            },
             None => self.full.push(*record).is_ok(),
         };
         if !pushed {
@@ -128,6 +139,13 @@ impl Recorder {
                 }
             }
         }
+    }
+}
+
+impl Feed {
+    /// A record that fits into a slim one. Where the near ring was full, some come before others that are older.
+    pub(crate) fn pop_slim(&mut self) -> Option<Slim> {
+        self.near.pop().or_else(|_| self.far.pop()).ok()
     }
 }
 
