@@ -63,6 +63,11 @@ pub(crate) const ORDERS_MAX: usize = 4096;
 pub(crate) const MOUNT_FRAMES_MAX: usize = 4;
 /// The most recent records that the admin plane can show.
 pub(crate) const RECENT_RECORDS_MAX: usize = 2048;
+/// Those with a verdict that it can show beyond them, and how many of a route become such in a second.
+pub(crate) const NOTABLE_RECORDS_MAX: usize = 1024;
+pub(crate) const NOTABLE_RECORDS_A_SECOND_MAX: usize = 4;
+/// Those that were opened and stay for whoever has the link.
+pub(crate) const OPENED_RECORDS_MAX: usize = 64;
 /// Reloads that are remembered, and lines or names of each.
 pub(crate) const RELOADS_MAX: usize = 16;
 pub(crate) const RELOAD_ERRORS_MAX: usize = 100;

@@ -1,7 +1,8 @@
 //! Bounded text inside a fixed-size value: several short strings share one inline buffer.
 //!
 //! In: bytes of any length. Out: a [`Piece`] that names where the kept prefix lies. What does not fit is cut at a character
-//! boundary and the piece says so. Never allocates; a copy of the buffer is a copy of the strings.
+//! boundary and the piece says so. Never allocates; a copy of the buffer is a copy of the strings. An address as text in the same manner.
+//! Not here: which strings are kept, and how much of each.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -90,7 +91,8 @@ impl Piece {
     }
 }
 
-/// An IP address as text, without the formatting machinery where it is IPv4; one that is mapped into IPv6 (RFC 4291, section 2.5.5.2) is.
+/// An IP address as text, without the formatting machinery where it is IPv4. An IPv4 address that is mapped into IPv6 (RFC 4291, section
+/// 2.5.5.2) is written as IPv4.
 pub(crate) struct AddressText {
     bytes: [u8; Self::LEN_MAX],
     len: usize,

@@ -17,7 +17,7 @@ use super::config::schema::{self, Config};
 use super::config::telemetry::LogFormat;
 use super::config::values::LogPlace;
 use super::profiling::ProfileSettings;
-use crate::base::limits::{CAPTURED_NAMES_MAX, ROUTES_MAX};
+use crate::base::limits::{CAPTURED_NAMES_MAX, HOST_BYTES_MAX, ROUTES_MAX};
 use crate::base::spelling::meant;
 use crate::proxy::capture::{Capture, Wanted};
 use crate::proxy::snapshot::{Sampling, Snapshot, Upstream};
@@ -228,7 +228,7 @@ pub(crate) fn split_address(text: &str) -> Option<(String, u16)> {
         None => host,
     };
     let name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    let fits = !host.is_empty() && (name || host.parse::<std::net::Ipv6Addr>().is_ok());
+    let fits = !host.is_empty() && host.len() <= HOST_BYTES_MAX && (name || host.parse::<std::net::Ipv6Addr>().is_ok());
     fits.then(|| (host.to_ascii_lowercase(), port))
 }
 
@@ -304,5 +304,17 @@ fn capture(names: &[Placed<String>], legends: &Legends, problems: &mut Problems)
 fn check_route_count(count: usize, problems: &mut Problems) {
     if count > ROUTES_MAX {
         problems.add(Mark { line: 1, column: 1 }, format!("found {count} routes, expected at most {ROUTES_MAX}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_as_long_as_a_name_can_be() {
+        let address = |length| format!("{}:80", "a".repeat(length));
+        assert_eq!(split_address(&address(HOST_BYTES_MAX)).map(|(host, port)| (host.len(), port)), Some((HOST_BYTES_MAX, 80)));
+        assert_eq!(split_address(&address(HOST_BYTES_MAX + 1)), None);
     }
 }

@@ -42,6 +42,11 @@ impl Exemplars {
             return;
         }
         let slots = self.by_series.entry(key).or_insert([None; BOUND_COUNT + 1]);
-        slots[bucket_of(parts.kind, value_ns)] = Some(Exemplar { trace_id, span_id, value_ns, unix_nanos });
+        let slot = &mut slots[bucket_of(parts.kind, value_ns)];
+        // Records come nearly in the order in which they ended.
+        if slot.is_some_and(|held| held.unix_nanos > unix_nanos) {
+            return;
+        }
+        *slot = Some(Exemplar { trace_id, span_id, value_ns, unix_nanos });
     }
 }

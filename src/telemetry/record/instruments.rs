@@ -1,6 +1,6 @@
-//! What a worker writes its records to: its shard of the metrics and its ring.
+//! What a worker writes its records to: its shard of the metrics and its rings.
 //!
-//! In: a finished record, once. Out: updated cells, and the record in the ring that telemetry drains; a record that finds the
+//! In: a finished record, once. Out: updated cells, and the record in a ring that telemetry drains; a record that finds its
 //! ring full is counted by what it would have become. Not here: what telemetry makes of it.
 
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub(crate) struct Feed {
     pub(crate) arrivals: rtrb::Consumer<Arc<Series>>,
     near: rtrb::Consumer<Slim>,
     far: rtrb::Consumer<Slim>,
+    /// What is still to be taken of each before the other has its turn.
+    turns: [usize; 2],
     /// Those that do not fit into a slim record.
     pub(crate) full: rtrb::Consumer<Record>,
     pub(crate) gauges: Arc<Gauges>,
@@ -80,6 +82,7 @@ impl Recorder {
             arrivals,
             near: near_end,
             far: far_end,
+            turns: [0; 2],
             full: full_end,
             gauges: Arc::clone(&gauges),
             polls: Arc::clone(&polls),
@@ -143,9 +146,15 @@ impl Recorder {
 }
 
 impl Feed {
-    /// A record that fits into a slim one. Where the near ring was full, some come before others that are older.
+    /// The next record that fits into a slim one. What lies in the far ring came when the near one was full, so the near one has the first
+    /// turn, and only for what was in it then. Where it fills up again meanwhile, some come before others that are older.
     pub(crate) fn pop_slim(&mut self) -> Option<Slim> {
-        self.near.pop().or_else(|_| self.far.pop()).ok()
+        if self.turns == [0; 2] {
+            self.turns = [self.near.slots(), self.far.slots()];
+        }
+        let (ring, turn) = if self.turns[0] > 0 { (&mut self.near, &mut self.turns[0]) } else { (&mut self.far, &mut self.turns[1]) };
+        *turn = turn.checked_sub(1)?;
+        ring.pop().ok()
     }
 }
 

@@ -236,7 +236,7 @@ pub(crate) struct OpenText {
     start: usize,
 }
 
-/// Bytes of the lengths around a string: enough for 16 KiB.
+/// Bytes of the lengths around a string: enough for less than 16 KiB, name included. A record's text and an endpoint's host are far shorter.
 const TEXT_LENGTH_WIDTH: usize = 2;
 
 impl TextSlot {

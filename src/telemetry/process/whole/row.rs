@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{Told, millis};
 use crate::base::clock::rfc3339;
 use crate::base::ids::{SpanId, hex_text};
-use crate::base::text::Piece;
+use crate::base::text::{AddressText, Piece};
 use crate::telemetry::export::access_log::{Entry, error_type};
 use crate::telemetry::export::keep_reason::KeepReason;
 use crate::telemetry::record::legend::EndpointLegend;
@@ -70,7 +70,7 @@ pub(crate) fn row(told: &Told<'_>) -> Value {
         "verdict": verdict,
         "error": entry.error_type(),
         "failed": record.has_failed(),
-        "client": record.client.ip().to_string(),
+        "client": AddressText::of(record.client.ip()).as_str(),
         (names::ROW_USER_AGENT): text(record, record.user_agent),
         "headers": headers(told),
         "request_bytes": record.request_bytes,

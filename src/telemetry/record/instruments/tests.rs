@@ -1,7 +1,7 @@
-//! The way from a worker to telemetry: its two rings, and what is counted where one of them is full.
+//! The way from a worker to telemetry: its rings, and what is counted where they are full.
 //!
 //! In: records that follow from a seed and a number, submitted by one thread and drained by another, with pauses that the seed draws.
-//! Out: each one arrives whole and in the order of its ring, or is counted as lost with its spans. `PELLUCID_SEED=n` runs one schedule.
+//! Out: each one arrives whole and once, or is counted as lost with its spans. `PELLUCID_SEED=n` runs one schedule.
 //! Not here: the rings themselves (`rtrb` has its own tests).
 
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::{Feed, Recorder};
 use crate::base::clock::Tick;
 use crate::base::draw::Draw;
 use crate::base::ids::{SpanId, TraceId};
-use crate::base::limits::RING_RECORDS_MAX;
+use crate::base::limits::{RING_NEAR_RECORDS_MAX, RING_RECORDS_MAX};
 use crate::telemetry::record::legend::{EndpointId, RouteId};
 use crate::telemetry::record::series::{Budget, Kind, Reading};
 use crate::telemetry::record::{Phase, Record, TraceFlags};
 
-/// Schedules of a run, and records of a schedule: several times what both rings hold.
+/// Schedules of a run, and records of a schedule: several times what the rings hold.
 const SCHEDULES: u64 = 12;
 const RECORDS: u64 = 12_000;
 
@@ -33,6 +33,27 @@ fn a_full_ring_costs_records_but_counts_them_and_keeps_the_metrics() {
     assert_eq!(feed.gauges.lost_records.load(Ordering::Relaxed), 10);
     assert_eq!(feed.gauges.lost_spans.load(Ordering::Relaxed), 20);
     assert_eq!(requests_measured(&mut feed) as usize, RING_RECORDS_MAX + 10);
+}
+
+#[test]
+fn what_overflows_into_the_far_ring_comes_in_its_order() {
+    let (mut recorder, mut feed) = Recorder::new(Arc::new(Budget::new(100)));
+    let mut record = Record::empty();
+    let mut submit = |number| {
+        record.request_bytes = number;
+        recorder.submit(&record);
+    };
+    let over = RING_NEAR_RECORDS_MAX as u64 + 200;
+    (0..over).for_each(&mut submit);
+    let mut next = move || {
+        let mut record = Record::empty();
+        feed.pop_slim()?.expand(&mut record);
+        Some(record.request_bytes)
+    };
+    let mut arrived: Vec<u64> = (0..10).filter_map(|_| next()).collect();
+    (over..over + 5).for_each(&mut submit);
+    arrived.extend(std::iter::from_fn(next));
+    assert!(arrived.into_iter().eq(0..over + 5));
 }
 
 #[test]
