@@ -1,10 +1,9 @@
 //! What is typical: how long requests of a route and attempts at an endpoint usually take.
 //!
 //! In: records of requests that succeeded. Out: quantiles of their durations and parts, exact to 10 % between 2 µs and 137 s. The past of
-//! a route loses half its weight every ten minutes; of an endpoint also the last minute is known by itself. Both tables are bounded: the
-//! least recently used makes room. Not here: what follows from it (`rules`).
+//! a route loses half its weight every ten minutes; of an endpoint also the last minute is known by itself. Not here: whose past is
+//! remembered (`table`), and what follows from it (`rules`).
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
@@ -12,23 +11,24 @@ use foldhash::fast::FixedState;
 use crate::base::clock::Tick;
 use crate::telemetry::record::{Attempt, Phase, Record};
 
-/// Routes, and endpoints, whose past is known. One takes about 4 kB.
-pub(super) const ENTRIES_MAX: usize = 1024;
 /// After this long, what was learned counts half.
 const HALF_LIFE_NS: u64 = 10 * 60 * 1_000_000_000;
 /// What an endpoint does lately: the halves of at most the last minute.
 const LATELY_NS: u64 = 60 * 1_000_000_000;
 /// Samples of the last minute that tell something.
 const LATELY_SAMPLES_MIN: u64 = 10;
-/// Requests from which a typical time is told.
+/// Requests from which a typical time is told, and from which a route's own past tells what is slow.
 pub(super) const TYPICAL_REQUESTS_MIN: u64 = 30;
-/// Requests from which a route's own past tells what is slow.
-const SLOW_REQUESTS_MIN: u64 = 100;
 /// Slow by a route's own past: this many times its p95, and so much above it.
 const SLOW_FACTOR: u64 = 4;
-const SLOW_MARGIN_NS: u64 = 50_000_000;
-/// How many requests are learned between two looks at a route's p95.
+pub(super) const SLOW_MARGIN_NS: u64 = 50_000_000;
+/// How many requests are learned between two looks at a route's p95; while few are known, each one counts.
 const REFRESH_EVERY: u32 = 32;
+const FEW_REQUESTS: u64 = 256;
+/// A slow endpoint: so many times slower lately than the slowest of the others.
+pub(super) const ENDPOINT_FACTOR: u64 = 3;
+/// How long it is between two looks at what is slow for an endpoint.
+const COMPARE_EVERY_NS: u64 = 250_000_000;
 /// A body up to this size fits into the send buffer of a socket (Linux: `tcp_wmem`, 16 KiB to begin with), so that no reader holds it up.
 pub(super) const BUFFERED_BYTES: u64 = 16 * 1024;
 
@@ -83,22 +83,15 @@ pub(super) struct EndpointBaseline {
     wait: Histogram,
     halved_at: Tick,
     lately: [Half; 2],
+    /// What it did lately, and from which wait on it is slow beside the others of its upstream, as of the last look.
+    compared_at: Tick,
+    known_wait: Option<u64>,
+    slow_wait_above: u64,
 }
 
 struct Half {
     began: Tick,
     traits: [Histogram; 4],
-}
-
-/// Values by id, at most [`ENTRIES_MAX`].
-pub(super) struct Table<V> {
-    places: HashMap<u32, usize, FixedState>,
-    /// The id and the group of each place, its value, and the turn in which it was last used.
-    keys: Vec<(u32, u64)>,
-    values: Vec<V>,
-    used: Vec<u64>,
-    turn: u64,
-    forgotten: u64,
 }
 
 impl Histogram {
@@ -201,7 +194,7 @@ impl Part {
 impl RouteBaseline {
     pub(super) fn new(now: Tick) -> Self {
         let parts = std::array::from_fn(|_| Histogram::new());
-        RouteBaseline { duration: Histogram::new(), parts, halved_at: now, slow_above: u64::MAX, until_refresh: REFRESH_EVERY }
+        RouteBaseline { duration: Histogram::new(), parts, halved_at: now, slow_above: u64::MAX, until_refresh: 1 }
     }
 
     pub(super) fn learn(&mut self, record: &Record) {
@@ -219,14 +212,14 @@ impl RouteBaseline {
         }
         self.until_refresh -= 1;
         if self.until_refresh == 0 {
-            self.until_refresh = REFRESH_EVERY;
+            self.until_refresh = if self.count() < FEW_REQUESTS { 1 } else { REFRESH_EVERY };
             self.refresh();
         }
     }
 
     fn refresh(&mut self) {
         let p95 = self.duration(950);
-        let known = self.count() >= SLOW_REQUESTS_MIN;
+        let known = self.count() >= TYPICAL_REQUESTS_MIN;
         self.slow_above = if known { (p95 * SLOW_FACTOR).max(p95 + SLOW_MARGIN_NS) } else { u64::MAX };
     }
 
@@ -259,7 +252,14 @@ fn half_lives(halved_at: &mut Tick, now: Tick) -> Option<u64> {
 
 impl EndpointBaseline {
     pub(super) fn new(now: Tick) -> Self {
-        EndpointBaseline { wait: Histogram::new(), halved_at: now, lately: [Half::new(now), Half::new(now)] }
+        EndpointBaseline {
+            wait: Histogram::new(),
+            halved_at: now,
+            lately: [Half::new(now), Half::new(now)],
+            compared_at: Tick(0),
+            known_wait: None,
+            slow_wait_above: u64::MAX,
+        }
     }
 
     /// From an attempt that was answered.
@@ -300,6 +300,30 @@ impl EndpointBaseline {
         (count_of(whole) >= LATELY_SAMPLES_MIN).then(|| quantile(of, 500, whole))
     }
 
+    /// Whether it is time for another look at what is slow for it.
+    pub(super) fn is_to_be_compared(&self, now: Tick) -> bool {
+        now.since(self.compared_at) >= COMPARE_EVERY_NS
+    }
+
+    /// What it did lately, as of its last look; none where that is too old.
+    pub(super) fn known_wait(&self, now: Tick) -> Option<u64> {
+        self.known_wait.filter(|_| now.since(self.compared_at) < LATELY_NS)
+    }
+
+    /// Looks at itself beside the slowest of the others of its upstream: it is slow where it takes several times as long.
+    pub(super) fn compare(&mut self, slowest_other: Option<u64>, now: Tick) {
+        self.compared_at = now;
+        self.known_wait = self.lately(Trait::Wait, now);
+        let stands_out = |other: &u64| self.known_wait.is_some_and(|own| own / ENDPOINT_FACTOR >= *other);
+        let above = |other: u64| (other * ENDPOINT_FACTOR).max(other + SLOW_MARGIN_NS);
+        self.slow_wait_above = slowest_other.filter(stands_out).map_or(u64::MAX, above);
+    }
+
+    /// Nanoseconds above which a wait for it is slow, whatever its route is used to.
+    pub(super) fn slow_wait_above(&self) -> u64 {
+        self.slow_wait_above
+    }
+
     /// The median wait of its whole past, if enough of it is known.
     pub(super) fn usual_wait(&self) -> Option<u64> {
         (count_of(self.wait.total) >= TYPICAL_REQUESTS_MIN).then(|| quantile(&[&self.wait], 500, self.wait.total))
@@ -326,57 +350,4 @@ impl Half {
 /// What the endpoints of one upstream have in common. Two upstreams may share it, so that names are compared as well.
 pub(super) fn group_of(upstream: &str) -> u64 {
     FixedState::default().hash_one(upstream)
-}
-
-impl<V> Default for Table<V> {
-    fn default() -> Self {
-        Table { places: HashMap::default(), keys: Vec::new(), values: Vec::new(), used: Vec::new(), turn: 0, forgotten: 0 }
-    }
-}
-
-impl<V> Table<V> {
-    pub(super) fn get(&self, id: u32) -> Option<&V> {
-        self.places.get(&id).map(|place| &self.values[*place])
-    }
-
-    /// The value of `id`, which is now the most recently used; made with its group where there is none.
-    pub(super) fn touch(&mut self, id: u32, make: impl FnOnce() -> (u64, V)) -> &mut V {
-        self.turn += 1;
-        let place = match self.places.get(&id) {
-            Some(place) => *place,
-            None => self.place(id, make()),
-        };
-        self.used[place] = self.turn;
-        &mut self.values[place]
-    }
-
-    /// All values of a group.
-    pub(super) fn of_group(&self, group: u64) -> impl Iterator<Item = (u32, &V)> {
-        self.keys.iter().zip(&self.values).filter(move |(key, _)| key.1 == group).map(|(key, value)| (key.0, value))
-    }
-
-    /// Values that had to make room.
-    pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten
-    }
-
-    /// A place of its own; that of the least recently used where all are taken.
-    fn place(&mut self, id: u32, (group, value): (u64, V)) -> usize {
-        let place = self.keys.len();
-        if place < ENTRIES_MAX {
-            self.keys.push((id, group));
-            self.values.push(value);
-            self.used.push(self.turn);
-            self.places.insert(id, place);
-            return place;
-        }
-        let oldest = self.used.iter().min().copied();
-        let place = self.used.iter().position(|used| Some(*used) == oldest).unwrap_or(0);
-        self.places.remove(&self.keys[place].0);
-        self.forgotten += 1;
-        self.keys[place] = (id, group);
-        self.values[place] = value;
-        self.places.insert(id, place);
-        place
-    }
 }

@@ -6,14 +6,17 @@
 
 mod words;
 mod baseline;
+mod table;
 mod rules;
 
 use std::sync::Arc;
 
+use crate::base::clock::Tick;
 use crate::telemetry::record::legend::{EndpointLegend, RouteId, RouteLegend};
 use crate::telemetry::record::{Phase, Record};
-use baseline::{EndpointBaseline, Part, RouteBaseline, Table, group_of};
+use baseline::{EndpointBaseline, Part, RouteBaseline, SLOW_MARGIN_NS, group_of};
 use rules::Case;
+use table::Table;
 
 /// A cause, how sure it is, and a sentence of at most 240 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,8 +109,8 @@ impl Verdicts {
         Verdicts::default()
     }
 
-    /// A verdict where the request failed, needed several attempts or was slow: longer than `slower_than`, or far beyond what its route is
-    /// known for. Then it is learned from, if it succeeded.
+    /// A verdict where the request failed, needed several attempts or was slow: longer than `slower_than`, far beyond what its route is
+    /// known for, or far beyond what the other endpoints take. Then it is learned from, if it succeeded.
     pub(crate) fn judge(
         &mut self,
         record: &Record,
@@ -150,7 +153,15 @@ impl Verdicts {
         let duration = record.duration_ns();
         record.status != 101
             && (slower_than.is_some_and(|limit| duration > limit)
-                || self.routes.get(record.route.0).is_some_and(|baseline| duration > baseline.slow_above()))
+                || self.routes.get(record.route.0).is_some_and(|baseline| duration > baseline.slow_above())
+                || self.waited_for_slow_endpoint(record))
+    }
+
+    /// A route gets used to an endpoint that is slow all the time; beside the others, it still is.
+    fn waited_for_slow_endpoint(&self, record: &Record) -> bool {
+        let Some(attempt) = record.attempts().last() else { return false };
+        let wait = attempt.phases.of(Phase::Wait);
+        wait > SLOW_MARGIN_NS && self.endpoints.get(attempt.endpoint.0).is_some_and(|past| wait > past.slow_wait_above())
     }
 
     fn learn(&mut self, record: &Record, endpoints: &[Arc<EndpointLegend>]) {
@@ -160,9 +171,21 @@ impl Verdicts {
         if let Some(attempt) = answered
             && let Some(legend) = endpoints.get(attempt.endpoint.0 as usize)
         {
-            let endpoint = self.endpoints.touch(attempt.endpoint.0, || (group_of(&legend.upstream), EndpointBaseline::new(now)));
+            let (id, group) = (attempt.endpoint.0, group_of(&legend.upstream));
+            let endpoint = self.endpoints.touch(id, || (group, EndpointBaseline::new(now)));
             endpoint.learn(attempt, now);
+            if endpoint.is_to_be_compared(now) {
+                self.compare(id, group, endpoints, now);
+            }
         }
+    }
+
+    /// Two upstreams may share a group, so that their names are compared as well.
+    fn compare(&mut self, id: u32, group: u64, endpoints: &[Arc<EndpointLegend>], now: Tick) {
+        let upstream = |id: u32| endpoints.get(id as usize).map(|legend| &legend.upstream);
+        let others = self.endpoints.of_group(group).filter(|(other, _)| *other != id && upstream(*other) == upstream(id));
+        let slowest = others.filter_map(|(_, other)| other.known_wait(now)).max();
+        self.endpoints.touch(id, || (group, EndpointBaseline::new(now))).compare(slowest, now);
     }
 }
 

@@ -9,7 +9,8 @@ mod slow;
 
 use std::sync::Arc;
 
-use super::baseline::{EndpointBaseline, Part, RouteBaseline, TYPICAL_REQUESTS_MIN, Table, Trait, group_of};
+use super::baseline::{EndpointBaseline, Part, RouteBaseline, TYPICAL_REQUESTS_MIN, Trait, group_of};
+use super::table::Table;
 use super::words::{Line, Name, Plain, Time};
 use super::{Code, Confidence, Verdict};
 use crate::telemetry::record::legend::{EndpointId, EndpointLegend, RouteLegend};

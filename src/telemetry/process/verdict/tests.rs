@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use proptest::prelude::{any, prop, proptest};
 
-use super::baseline::{ENTRIES_MAX, EndpointBaseline, RouteBaseline, Table, Trait};
+use super::baseline::{EndpointBaseline, RouteBaseline, Trait};
+use super::table::{ENTRIES_MAX, Table};
 use super::words::{Line, Of, Size, TEXT_BYTES_MAX, Time, Versus, about};
 use super::*;
 use crate::base::clock::Tick;
@@ -65,6 +66,14 @@ impl World {
         for _ in 0..count {
             self.pass(100 * MS);
             self.judge(&normal(endpoint, wait));
+        }
+        self
+    }
+
+    /// Requests by turns to A, which takes so long, and to B, which takes 2 ms.
+    fn divided(mut self, pairs: u64, slow: u64) -> Self {
+        for _ in 0..pairs {
+            self = self.strained(1, A, slow).used(1, B, 2 * MS);
         }
         self
     }
@@ -883,6 +892,32 @@ fn a_slow_answer_is_compared_with_the_other_endpoints() {
             Certain,
             "520 of 520 ms waiting for users (10.0.0.1:9001), 10 x typical for this route; users (10.0.0.2:9001) was slow too",
         ),
+        // Half of all requests are slow, so that they are what the route is used to.
+        situation(
+            World::new().divided(100, 400 * MS),
+            with(&[(Phase::Wait, 400 * MS)]),
+            Code::SlowEndpoint,
+            Likely,
+            "400 of 400 ms waiting for users (10.0.0.1:9001), 200 x typical for this route; lately it takes about 410 ms, \
+             users (10.0.0.2:9001) about 1.9 ms",
+        ),
+        // It became slow a while ago.
+        situation(
+            World::busy().divided(600, 202 * MS),
+            with(&[(Phase::Wait, 202 * MS)]),
+            Code::SlowEndpoint,
+            Likely,
+            "202 of 202 ms waiting for users (10.0.0.1:9001), 4 x typical for this route; lately it takes about 210 ms, \
+             users (10.0.0.2:9001) about 1.9 ms",
+        ),
+        // A route that is new.
+        situation(
+            World::new().used(50, A, 2 * MS),
+            with(&[(Phase::Wait, 431 * MS)]),
+            Code::SlowUpstream,
+            Certain,
+            "431 of 431 ms waiting for users (10.0.0.1:9001), 200 x typical for this route",
+        ),
         // What is more than a minute ago is not said of now.
         situation(
             World::busy().rested(),
@@ -1104,7 +1139,8 @@ fn a_route_is_slow_by_its_own_past_or_by_the_limit() {
     let verdict = |count, wait| World::new().used(count, A, 20 * MS).judge(&lasts(wait)).is_some();
     // 4 x 21 ms, and 50 ms above it.
     assert!(verdict(200, 100 * MS) && !verdict(200, 70 * MS), "by its past");
-    assert!(!verdict(90, 100 * MS) && verdict(90, 501 * MS), "by the limit");
+    assert!(!verdict(29, 100 * MS) && verdict(29, 501 * MS), "by the limit");
+    assert!(verdict(30, 100 * MS), "from thirty requests on");
     let tunnel = Told::new().at(A, &[(Phase::Wait, MS), (Phase::Body, 3600 * S)]).answers(101, 10);
     assert_eq!(World::busy().judge(&tunnel), None, "a tunnel lasts as long as it is wanted");
     let mut world = World::busy();

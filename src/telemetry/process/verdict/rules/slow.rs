@@ -4,7 +4,7 @@
 //! What counts is the part that grew most beyond what is typical for its route. Not here: failures.
 
 use super::{Case, certain, likely, unknown};
-use crate::telemetry::process::verdict::baseline::{BUFFERED_BYTES, Part, RouteBaseline, Trait, speed};
+use crate::telemetry::process::verdict::baseline::{BUFFERED_BYTES, ENDPOINT_FACTOR, Part, RouteBaseline, Trait, speed};
 use crate::telemetry::process::verdict::words::{Line, Name, Of, Size, Time, Versus, about};
 use crate::telemetry::process::verdict::{Code, Verdict};
 use crate::telemetry::record::names::PHASE_LABELS;
@@ -12,8 +12,6 @@ use crate::telemetry::record::{Attempt, Phase, Record};
 
 /// Longer than this many halves of the typical time is more than typical.
 const UNUSUAL_HALVES: u64 = 3;
-/// A slow endpoint: so many times slower lately than the slowest of the normal ones.
-const ENDPOINT_FACTOR: u64 = 3;
 /// A slow transfer: so many times slower than what others have with the same endpoint; a normal one is at least half as fast.
 const TRANSFER_FACTOR: u64 = 4;
 /// Nobody calls a transfer slow from here on, whatever others have.
