@@ -78,6 +78,8 @@ pub(crate) const WATCH_QUIET_LOOKS: u32 = 3;
 pub(crate) const LEGENDS_MAX: usize = 250_000;
 /// Routes of one configuration.
 pub(crate) const ROUTES_MAX: usize = 100_000;
+/// Bytes of a host's name or address (RFC 1035, section 2.3.4).
+pub(crate) const HOST_BYTES_MAX: usize = 255;
 /// Bytes of a configuration file.
 pub(crate) const CONFIG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one OTLP request before compression; the Collector's gRPC server takes 4 MiB by default.

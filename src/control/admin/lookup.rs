@@ -24,7 +24,9 @@ pub(super) async fn request(State(admin): State<Admin>, Path(id): Path<String>) 
         None => looked_up(None),
         Some(Some(body)) => Json(body).into_response(),
         Some(None) => {
-            let message = format!("the request {id} is not, or no longer, among the last {RECENT_RECORDS_MAX}");
+            let message = format!(
+                "the request {id} is not, or no longer, remembered: the last {RECENT_RECORDS_MAX} are, and some that failed or were slow"
+            );
             refusal(StatusCode::NOT_FOUND, "no_such_request", &message)
         }
     }

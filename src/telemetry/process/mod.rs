@@ -5,6 +5,7 @@
 
 pub(crate) mod keep;
 pub(crate) mod recent;
+mod shelf;
 pub(crate) mod aggregate;
 mod exemplars;
 mod timeline;

@@ -1,7 +1,7 @@
 //! The most recent records, for the admin plane.
 //!
-//! In: every record with what was decided about it. Out: those that pass a filter, newest first, as JSON; one of them whole. Bounded: the
-//! oldest makes room for the newest. Not here: HTTP, and how a request is shown (`whole`).
+//! In: every record with what was decided about it. Out: those that pass a filter, newest first, as JSON; one of them whole. Not here:
+//! which are remembered (`shelf`), HTTP, and how a request is shown (`whole`).
 
 use std::collections::VecDeque;
 
@@ -9,15 +9,14 @@ use serde_json::{Value, json};
 
 use super::lookup::Names;
 use super::query::{Query, Seen};
+use super::shelf::{Kept, Shelf};
 use super::verdict::{Spread, Typical, Verdict, Verdicts};
 use super::whole::{Judgement, RequestId, Told, TraceLink, millis, row, whole};
 use crate::base::clock::Tick;
 use crate::base::ids::TraceId;
-use crate::base::limits::RECENT_RECORDS_MAX;
 use crate::telemetry::export::keep_reason::KeepReason;
 use crate::telemetry::record::captured::Captured;
 use crate::telemetry::record::names::PHASE_LABELS;
-use crate::telemetry::record::slim::Slim;
 use crate::telemetry::record::{Phase, Record};
 
 /// Upper bounds of the durations that a histogram of requests tells apart, in milliseconds.
@@ -38,9 +37,7 @@ pub(crate) struct Filter {
 
 #[derive(Default)]
 pub(super) struct Recent {
-    records: VecDeque<Kept>,
-    /// Records that were ever kept.
-    total: u64,
+    shelf: Shelf,
 }
 
 /// How far somebody has been told; from the beginning: only of what comes.
@@ -50,41 +47,12 @@ pub(crate) struct Tail(Option<u64>);
 /// What has come since.
 pub(crate) struct News {
     pub(crate) tail: Tail,
-    /// The newest of those that pass, oldest first.
+    /// The last of those that pass, in the order in which they came from the workers' rings.
     pub(crate) rows: Vec<Value>,
     /// Others that pass.
     pub(crate) skipped: u64,
     /// Records that were forgotten before they could be looked at.
     pub(crate) lost: u64,
-}
-
-/// A record with what was decided about it.
-struct Kept {
-    held: Held,
-    reason: Option<KeepReason>,
-    verdict: Option<Box<Verdict>>,
-    /// As it was then, so that a request's id stays the same.
-    wall_offset: u64,
-}
-
-/// A record in as little room as it takes.
-#[allow(clippy::large_enum_variant, reason = "nearly all are slim, and a box each would cost an allocation a request")]
-enum Held {
-    Slim(Slim),
-    Full(Box<Record>),
-}
-
-impl Held {
-    fn of(record: &Record) -> Self {
-        Slim::of(record).map_or_else(|| Held::Full(Box::new(*record)), Held::Slim)
-    }
-
-    fn write_into(&self, record: &mut Record) {
-        match self {
-            Held::Slim(slim) => slim.expand(record),
-            Held::Full(full) => *record = **full,
-        }
-    }
 }
 
 impl Kept {
@@ -105,11 +73,7 @@ impl Kept {
 
 impl Recent {
     pub(super) fn keep(&mut self, record: &Record, reason: Option<KeepReason>, verdict: Option<Verdict>, wall_offset: u64) {
-        if self.records.len() == RECENT_RECORDS_MAX {
-            self.records.pop_front();
-        }
-        self.total += 1;
-        self.records.push_back(Kept { held: Held::of(record), reason, verdict: verdict.map(Box::new), wall_offset });
+        self.shelf.put(Kept::new(record, reason, verdict, wall_offset));
     }
 
     /// Rows, and the id that asks for the rows after them where there are more.
@@ -120,8 +84,8 @@ impl Recent {
         passing.truncate(filter.limit);
         let mut id = None;
         let mut show = |index: usize| {
-            let kept = &self.records[index];
-            kept.held.write_into(&mut record);
+            let kept = self.shelf.at(index);
+            kept.write_into(&mut record);
             let told = kept.told(&record, names);
             id = Some(RequestId::of(&told.entry).to_string());
             row(&told)
@@ -132,14 +96,13 @@ impl Recent {
 
     /// What has come since `tail`, those that pass.
     pub(super) fn news(&self, filter: &Filter, tail: Tail, names: &Names) -> News {
-        let told = tail.0.unwrap_or(self.total);
-        let oldest = self.total - self.records.len() as u64;
-        let fresh = self.records.range(told.saturating_sub(oldest).min(self.records.len() as u64) as usize..);
+        let total = self.shelf.total();
+        let (fresh, lost) = self.shelf.since(tail.0.unwrap_or(total));
         let mut record = Record::empty();
         let mut passing: VecDeque<&Kept> = VecDeque::new();
         let mut skipped = 0;
         for kept in fresh {
-            kept.held.write_into(&mut record);
+            kept.write_into(&mut record);
             if filter.passes(&record, kept, names) {
                 passing.push_back(kept);
                 if passing.len() > filter.limit {
@@ -149,20 +112,18 @@ impl Recent {
             }
         }
         let show = |kept: &Kept| {
-            kept.held.write_into(&mut record);
+            kept.write_into(&mut record);
             row(&kept.told(&record, names))
         };
         let rows = passing.into_iter().map(show).collect();
-        News { tail: Tail(Some(self.total)), rows, skipped, lost: oldest.saturating_sub(told) }
+        News { tail: Tail(Some(total)), rows, skipped, lost }
     }
 
-    /// One request with all that is known of it. `link` is there where spans are exported.
-    pub(super) fn whole(&self, id: RequestId, names: &Names, verdicts: &Verdicts, link: Option<&TraceLink>) -> Option<Value> {
+    /// One request with all that is known of it; it is held on to from now on. `link` is there where spans are exported.
+    pub(super) fn whole(&mut self, id: RequestId, names: &Names, verdicts: &Verdicts, link: Option<&TraceLink>) -> Option<Value> {
+        let kept = self.shelf.open(id.span_id)?;
         let mut record = Record::empty();
-        let kept = self.records.iter().rev().find(|kept| {
-            kept.held.write_into(&mut record);
-            record.span_id == id.span_id
-        })?;
+        kept.write_into(&mut record);
         let told = kept.told(&record, names);
         let typical = verdicts.typical(record.route).map_or(Value::Null, |typical| typical_json(&typical, &told.entry.route.name));
         Some(whole(&told, typical, link))
@@ -175,7 +136,7 @@ impl Recent {
         let matched = passing.len();
         let mut buckets = [[0_u64; 2]; BOUNDS_MS.len() + 1];
         for index in passing {
-            self.records[index].held.write_into(&mut record);
+            self.shelf.at(index).write_into(&mut record);
             let bucket = BOUNDS_MS.iter().position(|bound| record.duration_ns() <= bound * 1_000_000).unwrap_or(BOUNDS_MS.len());
             buckets[bucket][0] += 1;
             buckets[bucket][1] += u64::from(record.has_failed());
@@ -183,15 +144,15 @@ impl Recent {
         let bounds = BOUNDS_MS.iter().map(Some).chain([None]);
         let bucket = |(bound, [count, errors]): (Option<&u64>, &[u64; 2])| json!({ "le_ms": bound, "count": count, "errors": errors });
         let buckets: Vec<Value> = bounds.zip(&buckets).map(bucket).collect();
-        json!({ "buckets": buckets, "matched": matched, "seen": self.records.len() })
+        json!({ "buckets": buckets, "matched": matched, "seen": self.shelf.len() })
     }
 
     /// Indexes of the records that pass, the newest first.
     fn passing(&self, filter: &Filter, names: &Names, record: &mut Record) -> Vec<usize> {
         let mut passing: Vec<(Tick, usize)> = Vec::new();
         let mut bound = None;
-        for (index, kept) in self.records.iter().enumerate() {
-            kept.held.write_into(record);
+        for (index, kept) in self.shelf.iter().enumerate() {
+            kept.write_into(record);
             if filter.before.is_some_and(|id| id.span_id == record.span_id) {
                 bound = Some((record.ended, index));
             }
@@ -201,15 +162,15 @@ impl Recent {
         }
         if let Some(id) = filter.before {
             let is_older = |index: usize| {
-                let kept = &self.records[index];
+                let kept = self.shelf.at(index);
                 let mut record = Record::empty();
-                kept.held.write_into(&mut record);
+                kept.write_into(&mut record);
                 kept.wall_offset + record.began.0 < id.began_unix_nanos
             };
             // What is not remembered any more was older than all that is, unless its time says otherwise.
             passing.retain(|place| bound.map_or_else(|| is_older(place.1), |bound| *place < bound));
         }
-        // Workers hand their records over in turns, so that neighbours in time may have changed places.
+        // Workers hand their records over in turns, and each has several rings, so that neighbours in time may have changed places.
         passing.sort_unstable_by(|a, b| b.cmp(a));
         passing.into_iter().map(|(_, index)| index).collect()
     }
@@ -257,6 +218,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::base::limits::RECENT_RECORDS_MAX;
     use crate::telemetry::record::legend::Legends;
     use crate::telemetry::record::reason::Reason;
 
@@ -286,7 +248,7 @@ mod tests {
             record.span_id = crate::base::ids::SpanId((number + 1).to_be_bytes());
             recent.keep(&record, None, None, 0);
         }
-        assert_eq!(recent.records.len(), RECENT_RECORDS_MAX);
+        assert_eq!(recent.shelf.len(), RECENT_RECORDS_MAX);
         let names = Names::new(Arc::new(Legends::new()));
         let find = |filter: &Filter| recent.find(&Filter { limit: 100, ..filter.clone() }, &names);
         let slow = Filter { min_ms: Some(RECENT_RECORDS_MAX as f64 + 2.0), ..Filter::default() };
