@@ -22,7 +22,6 @@ use super::{FAILED, complain, run, say};
 use crate::cli::signals::Signals;
 use crate::control::sockets::Inherited;
 use crate::control::swap::Source;
-use crate::control::tracing_setup::FEW_LINES;
 use crate::gateway::Gateway;
 
 #[derive(Args)]
@@ -52,6 +51,9 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     }
 }
 
+/// What the demo logs: the console is its first line, and stays in sight. Uses of the debug pages are told by every gateway.
+const LINES: &str = "warn,pellucid::control::admin::debug=info";
+
 /// All of it in this process.
 fn together(arguments: &DemoArguments) -> ExitCode {
     let failed = |why: String| {
@@ -66,7 +68,7 @@ fn together(arguments: &DemoArguments) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return failed(format!("cannot listen for signals: {error}")),
     };
-    let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), Some(FEW_LINES), Inherited::none()) {
+    let gateway = match Gateway::start(Source::Text(configuration(arguments, &services)), Some(LINES), Inherited::none()) {
         Ok(gateway) => gateway,
         Err(error) => return run::refuse(&error),
     };
