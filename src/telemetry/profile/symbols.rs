@@ -24,6 +24,8 @@ use super::{Line, Location, Mapping};
 const SYMBOLS_MAX: usize = 100_000;
 /// Functions that are looked at for one that holds an address: nested ones, which end before it, may lie between.
 const NESTED_FUNCTIONS_MAX: usize = 16;
+/// Where our own sources were when this was built; debug information has the same.
+const OWN_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/");
 
 /// Names the addresses of this process. Knows no code until [`Symbols::refresh`] is called.
 pub(crate) struct Symbols {
@@ -116,7 +118,7 @@ impl Symbols {
 
     fn line(&mut self, frame: &Frame) -> Line {
         Line {
-            function: self.text(&demangled(&frame.name)),
+            function: self.text(&shown(&frame.name, &frame.file)),
             system_name: self.text(&frame.name),
             file: self.text(&frame.file),
             line: frame.line,
@@ -299,6 +301,64 @@ fn demangled(name: &str) -> String {
     rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
 }
 
+/// As readers see it: a bare name is completed with the module that its file stands for. Debug information with lines only has no more of
+/// functions that were inlined, and readers take all functions of one name for the same.
+///
+/// The type arguments of a bare name are left out. pprof does so itself with names that equal the linker's, and fails on an arrow in them.
+fn shown(name: &str, file: &str) -> String {
+    let name = demangled(name);
+    let Some(source) = file.strip_suffix(".rs").filter(|_| !is_full(&name)) else { return name };
+    let bare = name.split('<').next().filter(|bare| !bare.is_empty()).unwrap_or(&name);
+    module(source).map_or_else(|| bare.to_owned(), |module| format!("{module}::{bare}"))
+}
+
+/// The path of the module that is in a source file, which is given without its `.rs`.
+fn module(source: &str) -> Option<String> {
+    let (package, below) = package(source)?;
+    let is_named = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+    if package.is_empty() || !package.chars().all(is_named) {
+        return None;
+    }
+    let below = match below {
+        "lib" | "main" | "mod" => "",
+        below => below.strip_suffix("/mod").unwrap_or(below),
+    };
+    let mut module = package.replace('-', "_");
+    for part in below.split('/').filter(|part| !matches!(*part, "" | "." | "..")) {
+        module.push_str("::");
+        module.push_str(part);
+    }
+    Some(module)
+}
+
+/// The package that a file belongs to, and the file's path below the folder of the package's sources.
+fn package(source: &str) -> Option<(&str, &str)> {
+    let own = source.strip_prefix(OWN_ROOT).or_else(|| source.strip_prefix("./")).unwrap_or(source);
+    if let Some(below) = own.strip_prefix("src/") {
+        return Some((env!("CARGO_PKG_NAME"), below));
+    }
+    // `registry/src/INDEX/NAME-VERSION/`: not every package has a folder `src` of its own.
+    if let Some((_, below_index)) = source.split_once("/registry/src/").and_then(|(_, below)| below.split_once('/')) {
+        let (folder, below) = below_index.split_once('/')?;
+        return Some((unversioned(folder), below.strip_prefix("src/").unwrap_or(below)));
+    }
+    // The standard library's files come as `core/src/../../stdarch/crates/core_arch/src/`: the last folder counts.
+    let (root, below) = source.rsplit_once("/src/")?;
+    let (parent, folder) = root.rsplit_once('/').unwrap_or(("", root));
+    // `checkouts/NAME-HASH/COMMIT/` is the root of a repository, which has the name of its package unless it holds several.
+    let repository = parent.rsplit_once("/checkouts/").map(|(_, repository)| repository).filter(|repository| !repository.contains('/'));
+    let name = repository.and_then(|repository| repository.rsplit_once('-')).map(|(name, _)| name);
+    Some((name.unwrap_or_else(|| unversioned(folder)), below))
+}
+
+/// A package's folder without the version in its name, which begins with a number and a dot: other numbers are part of the name.
+fn unversioned(folder: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_version = |text: &str| text.split_once('.').is_some_and(|(major, _)| is_number(major));
+    let end = folder.match_indices('-').map(|(dash, _)| dash).find(|dash| is_version(&folder[dash + 1..]));
+    end.map_or(folder, |end| &folder[..end])
+}
+
 /// Whether a name has its path before it. The paths in its type arguments do not count.
 fn is_full(name: &str) -> bool {
     let (mut depth, mut before) = (0_usize, ' ');
@@ -379,7 +439,8 @@ mod tests {
         assert_ne!(outer_step(black_box(6)), outer_step(black_box(1)));
         let located = (start..start + 200).map(|address| symbols.locate(address, false)).find(|location| location.lines.len() == 2);
         let location = located.expect("there is code of the inlined function");
-        assert!(location.lines[0].function.contains("inner_step"), "{location:?}");
+        let inner = &location.lines[0].function;
+        assert!(inner.starts_with("pellucid::telemetry::profile::symbols::") && inner.ends_with("::inner_step"), "{location:?}");
         assert!(location.lines[1].function.ends_with("::symbols::tests::outer_step"), "{location:?}");
         assert!(location.lines[0].line < location.lines[1].line, "{location:?}");
     }
@@ -492,6 +553,58 @@ mod tests {
         assert!(!is_full("poll<fn() -> core::fmt::Result>"));
         assert!(!is_full("malloc"));
         assert!(!is_full(""));
+    }
+
+    #[test]
+    fn a_bare_name_is_shown_with_the_module_that_its_file_stands_for() {
+        const INDEX: &str = "/home/me/.cargo/registry/src/index-1949cf8c6b5b557f";
+        const RUST: &str = "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library";
+        const GIT: &str = "/home/me/.cargo/git/checkouts";
+        for (file, name, expected) in [
+            (format!("{INDEX}/tokio-1.54.1/src/io/poll_evented.rs"), "poll", "tokio::io::poll_evented::poll"),
+            (format!("{INDEX}/tokio-util-0.7/src/lib.rs"), "x", "tokio_util::x"),
+            (format!("{INDEX}/sha-1-0.10.1/src/compress.rs"), "compress", "sha_1::compress::compress"),
+            (format!("{INDEX}/zstd-sys-2.0.16+zstd.1.5.7/src/lib.rs"), "x", "zstd_sys::x"),
+            (format!("{INDEX}/foo-1.0.0-rc.1/src/a/mod.rs"), "x", "foo::a::x"),
+            (format!("{INDEX}/flat-2.0.0/lib.rs"), "x", "flat::x"),
+            (format!("{INDEX}/flat-2.0.0/deep/b.rs"), "x", "flat::deep::b::x"),
+            (format!("{RUST}/core/src/ptr/mod.rs"), "read", "core::ptr::read"),
+            (format!("{RUST}/core/src/../../stdarch/crates/core_arch/src/x86/sse2.rs"), "x", "core_arch::x86::sse2::x"),
+            (format!("{RUST}/compiler-builtins/compiler-builtins/src/mem/mod.rs"), "x", "compiler_builtins::mem::x"),
+            ("library/stdarch/crates/core_arch/src/mod.rs".to_owned(), "x", "core_arch::x"),
+            ("library/std/src/sys/fs/unix.rs".to_owned(), "{closure#0}", "std::sys::fs::unix::{closure#0}"),
+            ("/rust/deps/hashbrown-0.16.1/src/raw/mod.rs".to_owned(), "find", "hashbrown::raw::find"),
+            (format!("{GIT}/h2-0a1b2c3d4e5f6071/abc1234/src/frame/data.rs"), "x", "h2::frame::data::x"),
+            (format!("{GIT}/tokio-0a1b2c3d4e5f6071/abc1234/tokio-util/src/codec/mod.rs"), "x", "tokio_util::codec::x"),
+            ("/home/me/shop/src/main.rs".to_owned(), "x", "shop::x"),
+            (format!("{OWN_ROOT}src/proxy/listener/connection.rs"), "serve", "pellucid::proxy::listener::connection::serve"),
+            (format!("{OWN_ROOT}src/proxy/route/mod.rs"), "{async_fn#0}", "pellucid::proxy::route::{async_fn#0}"),
+            (format!("{OWN_ROOT}src/main.rs"), "run", "pellucid::run"),
+            (format!("{OWN_ROOT}vendor/bytes/src/bytes.rs"), "x", "bytes::bytes::x"),
+            ("src/a/b.rs".to_owned(), "x", "pellucid::a::b::x"),
+            ("./src/a/mod.rs".to_owned(), "x", "pellucid::a::x"),
+        ] {
+            assert_eq!(shown(name, &file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_is_shown_without_its_type_arguments() {
+        let file = "/home/me/tower/src/macros.rs";
+        assert_eq!(shown("poll<Response, fn(core::convert::Infallible) -> Response>", file), "tower::macros::poll");
+        assert_eq!(shown("{closure#0}<alloc::sync::Arc<Handle>>", file), "tower::macros::{closure#0}");
+        assert_eq!(shown("poll<fn() -> u8>", "/nowhere/known.rs"), "poll");
+    }
+
+    #[test]
+    fn a_name_that_needs_no_module_or_has_none_to_be_found_stays() {
+        let file = "/home/me/tower/src/macros.rs";
+        assert_eq!(shown("_ZN4core3ptr13drop_in_place17h0123456789abcdefE", file), "core::ptr::drop_in_place");
+        assert_eq!(shown("<T as core::fmt::Display>::fmt", file), "<T as core::fmt::Display>::fmt");
+        for file in ["", "jemalloc/src/arena.c", "/usr/include/c++/vector", "known.rs", "/a/out/known.rs", "/a/b c/src/known.rs"] {
+            assert_eq!(shown("read", file), "read", "{file}");
+        }
+        assert_eq!(shown("max<int>", "/a/src/max.hpp"), "max<int>");
     }
 
     #[test]
