@@ -286,9 +286,10 @@ impl Display for Pattern {
 }
 
 impl Pattern {
-    /// As a bare word it would be read as a term of another kind.
+    /// As a bare word it would be read as a term of another kind, or refused.
     fn is_taken_for_more(&self) -> bool {
-        self.pieces[0].starts_with('-') || parse::key_length(&self.pieces.join("*")).is_some()
+        let text = self.pieces.join("*");
+        text.starts_with('-') || parse::key_length(&text).is_some() || parse::operator(&text).is_some()
     }
 
     fn write_quoted(&self, f: &mut Formatter<'_>) -> fmt::Result {

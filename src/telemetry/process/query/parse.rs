@@ -1,7 +1,8 @@
 //! Text to query.
 //!
 //! In: what somebody typed. Out: its terms in their order, or the column at which it cannot be read, what was found there and what was
-//! expected. Every term is checked here, so that a misspelt reason or key is no empty answer. Not here: what a term means (`matching`).
+//! expected. Every term is checked here, so that a misspelt reason, or an `OR` as in other languages, is no empty answer. Not here: what a
+//! term means (`matching`).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -21,7 +22,7 @@ impl Query {
             let message = format!("found a query of {} bytes, expected at most {QUERY_BYTES_MAX}", text.len());
             return Err(Bad { at: fitting, message });
         }
-        let mut reader = Reader { text, at: 0 };
+        let mut reader = Reader { text, at: 0, number_before: None };
         let mut terms = Vec::new();
         while reader.skip_space() {
             if terms.len() == QUERY_TERMS_MAX {
@@ -41,6 +42,34 @@ pub(super) fn key_length(text: &str) -> Option<usize> {
     (key.first().is_some_and(u8::is_ascii_alphabetic) && key.iter().all(fits)).then_some(colon)
 }
 
+/// What a bare word has of other languages, which join and negate terms by it, and what stands in its place here.
+pub(super) fn operator(word: &str) -> Option<(&str, &'static str)> {
+    match word {
+        "OR" | "||" => Some((word, "a term: all of them have to hold, so ask for each alternative by itself")),
+        "AND" | "&&" => Some((word, "a term: all of them have to hold, with only spaces between them")),
+        "NOT" => Some((word, "`-` directly before the term to negate, such as `-route:x`")),
+        _ => word.starts_with('!').then_some(("!", "`-` to negate a term, such as `-route:x`")),
+    }
+}
+
+/// Why a bare word is refused: it would be looked for, find nothing, and not tell why. `number` is what it may be the unit of.
+fn mistaken(word: &str, number: Option<&str>) -> Option<String> {
+    let unit = word.to_ascii_lowercase();
+    let (found, expected) = match (operator(word), number) {
+        (Some((found, expected)), _) => (found, expected.to_owned()),
+        (None, Some(number)) if unit_ns(&unit).is_some() => (word, format!("the unit directly behind its number: `{number}{unit}`")),
+        _ => return None,
+    };
+    Some(format!("found `{found}`, expected {expected}; what is meant as a word stands in quotes"))
+}
+
+/// The bound of a term that bounds a time, where it has no unit.
+fn number_of(term: &str) -> Option<&str> {
+    let (_, bound) = term.rsplit_once(':')?;
+    let bound = bound.trim_matches('"');
+    bound.ends_with(|last: char| last.is_ascii_digit()).then_some(bound)
+}
+
 /// Characters before the byte `at`.
 fn column(text: &str, at: usize) -> usize {
     text[..at].chars().count()
@@ -50,6 +79,8 @@ struct Reader<'t> {
     text: &'t str,
     /// In bytes.
     at: usize,
+    /// The bound of the term before, where it bounds a time and has no unit.
+    number_before: Option<&'t str>,
 }
 
 /// What stands behind a key, or a bare word: the pieces around its stars.
@@ -99,6 +130,7 @@ impl<'t> Reader<'t> {
 
     fn term(&mut self) -> Result<Term, Bad> {
         let begins = self.at;
+        let number = self.number_before.take();
         let negated = self.rest().starts_with('-');
         self.at += usize::from(negated);
         if negated && self.rest().starts_with(|next: char| next == '-' || next.is_whitespace()) || self.rest().is_empty() {
@@ -107,9 +139,21 @@ impl<'t> Reader<'t> {
         }
         let test = match key_length(self.rest()) {
             Some(length) => self.keyed(length)?,
-            None => Test::Word(self.value()?.pattern(true)),
+            None => self.word(number.filter(|_| !negated))?,
         };
+        if matches!(test, Test::Time(..)) {
+            self.number_before = number_of(&self.text[begins..self.at]);
+        }
         Ok(Term { negated, test })
+    }
+
+    fn word(&mut self, number: Option<&str>) -> Result<Test, Bad> {
+        let value = self.value()?;
+        let mistake = if value.quoted { None } else { mistaken(&value.text(), number) };
+        match mistake {
+            Some(message) => Err(self.bad(value.at, message)),
+            None => Ok(Test::Word(value.pattern(true))),
+        }
     }
 
     fn keyed(&mut self, length: usize) -> Result<Test, Bad> {
@@ -256,15 +300,7 @@ fn status(text: &str) -> Option<Test> {
 fn time_ns(text: &str) -> Option<u64> {
     let split = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let factor: u128 = match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1000,
-        "" | "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60_000_000_000,
-        "h" => 3_600_000_000_000,
-        _ => return None,
-    };
+    let factor = unit_ns(if unit.is_empty() { "ms" } else { unit })?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |text: &str| (1..=18).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {
@@ -273,6 +309,18 @@ fn time_ns(text: &str) -> Option<u64> {
     let scale = 10u128.pow(fraction.len() as u32);
     let nanos = whole.parse::<u128>().ok()? * factor + fraction.parse::<u128>().ok()? * factor / scale;
     u64::try_from(nanos).ok()
+}
+
+fn unit_ns(unit: &str) -> Option<u128> {
+    match unit {
+        "ns" => Some(1),
+        "us" | "µs" | "μs" => Some(1000),
+        "ms" => Some(1_000_000),
+        "s" => Some(1_000_000_000),
+        "m" => Some(60_000_000_000),
+        "h" => Some(3_600_000_000_000),
+        _ => None,
+    }
 }
 
 fn clients(value: Value, found: &str) -> Option<Clients> {

@@ -234,6 +234,8 @@ fn a_query_prints_as_it_is_understood() {
         ("client:10.0.0.7/32 client:10.0.0.0/8 client:[::1]:80", "client:10.0.0.7 client:10.0.0.0/8 client:[::1]:80"),
         ("trace:ABC kept:RETRY reused:True attempts:=1 status:>=500", "trace:abc kept:retry reused:true attempts:1 status:>=500"),
         ("header.X-Tenant:Acme verdict:Slow_*", "header.x-tenant:Acme verdict:slow_*"),
+        ("\"!a\" -\"||\" \"&&\" \"OR\" \"!*\" a!", "\"!a\" -\"||\" \"&&\" or \"!*\" a!"),
+        ("duration:>200 \"ms\"", "duration:>200ms ms"),
     ] {
         assert_eq!(Query::parse(text).unwrap().to_string(), printed);
     }
@@ -296,6 +298,52 @@ fn a_misspelt_word_is_refused_with_the_one_that_may_have_been_meant() {
     }
     for (_, label) in Code::LABELS {
         assert!(Query::parse(&format!("verdict:{label}")).is_ok(), "{label}");
+    }
+}
+
+#[test]
+fn what_joins_negates_or_measures_in_other_languages_is_no_word() {
+    let alternative = "expected a term: all of them have to hold, so ask for each alternative by itself";
+    let spaces = "expected a term: all of them have to hold, with only spaces between them";
+    let before = "expected `-` directly before the term to negate, such as `-route:x`";
+    let minus = "expected `-` to negate a term, such as `-route:x`";
+    for (text, at, found, expected) in [
+        ("status:500 OR status:503", 11, "OR", alternative),
+        ("é || b", 2, "||", alternative),
+        ("-OR", 1, "OR", alternative),
+        ("a AND b", 2, "AND", spaces),
+        ("a &&", 2, "&&", spaces),
+        ("NOT route:x", 0, "NOT", before),
+        ("a !route:x", 2, "!", minus),
+        ("!", 0, "!", minus),
+        ("-!\"a b\"", 1, "!", minus),
+        ("duration:>200 ms", 14, "ms", "expected the unit directly behind its number: `>200ms`"),
+        ("-self:<=1.5  S -x", 13, "S", "expected the unit directly behind its number: `<=1.5s`"),
+        ("wait:\">3\" us", 10, "us", "expected the unit directly behind its number: `>3us`"),
+        ("body:20 m", 8, "m", "expected the unit directly behind its number: `20m`"),
+    ] {
+        let bad = Query::parse(text).expect_err(text);
+        let message = format!("found `{found}`, {expected}; what is meant as a word stands in quotes");
+        assert_eq!((bad.at, bad.message), (at, message), "{text}");
+    }
+}
+
+#[test]
+fn words_that_only_look_alike_stay_words() {
+    for text in [
+        "\"OR\" \"AND\" \"NOT\" \"||\" \"&&\" \"!a\"",
+        "or Or and not ORDER a||b a! /a!b OR*",
+        "route:OR path:!a",
+        "ms s",
+        "duration:>200ms ms",
+        "duration:>200 \"ms\"",
+        "duration:>200 -ms",
+        "duration:>200 msg",
+        "duration:>200 a ms",
+        "status:500 s",
+        "attempts:>1 m",
+    ] {
+        assert!(Query::parse(text).is_ok(), "{text}");
     }
 }
 

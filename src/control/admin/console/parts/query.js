@@ -83,19 +83,24 @@ export function termAt(text, cursor) {
 /** @typedef {{ label: string, insert: string, about: string, open: boolean }} Suggestion */
 
 const SUGGESTIONS_MAX = 12;
+/** Names of headers that a filter can have. */
+const HEADER_NAME = /^[\w.-]+$/;
 
 /**
  * What could stand where the cursor is.
  * @param {Term} term
- * @param {Record<string, string[]>} vocabulary values by key: routes, upstreams, endpoints
+ * @param {Record<string, string[]>} vocabulary values by key: routes, upstreams, endpoints; of `header`, the names
  * @returns {Suggestion[]} `open` ones want to be typed on
  */
 export function suggest(term, vocabulary) {
   const minus = term.negated ? "-" : "";
-  if (term.key === null) return suggestKeys(term.value, minus);
-  const known = KEYS.find((each) => each.key === term.key);
-  const names = vocabulary[term.key];
+  const headers = (vocabulary.header ?? []).filter((name) => HEADER_NAME.test(name));
+  if (term.key === null) return suggestKeys(term.value, minus, headers);
+  // What follows the key of headers is a dot, and then the name.
+  if (term.key === "header") return suggestKeys(`header.${term.value}`, minus, headers);
   const key = term.key;
+  const known = KEYS.find((each) => each.key === key);
+  const names = Object.hasOwn(vocabulary, key) ? vocabulary[key] : undefined;
   // Names mean themselves; the values of our own list may be bounds or a star.
   const written = (/** @type {string} */ value) => `${minus}${key}:${names ? quote(value) : value}`;
   return ranked(names ?? known?.values ?? [], term.value)
@@ -103,13 +108,15 @@ export function suggest(term, vocabulary) {
     .map((value) => ({ label: `${minus}${key}:${value}`, insert: written(value), about: "", open: false }));
 }
 
-/** @param {string} typed @param {string} minus @returns {Suggestion[]} */
-function suggestKeys(typed, minus) {
-  const keys = ranked(KEYS.map((each) => each.key), typed);
+/** @param {string} typed @param {string} minus @param {string[]} headers @returns {Suggestion[]} */
+function suggestKeys(typed, minus, headers) {
+  const isHeader = typed.toLowerCase().startsWith("header.");
+  const named = (/** @type {string[]} */ names) => names.map((name) => `header.${name}`);
+  const keys = isHeader ? named(ranked(headers, typed.slice("header.".length))) : ranked([...KEYS.map((each) => each.key), ...named(headers)], typed);
   return keys.map((key) => {
     const known = KEYS.find((each) => each.key === key);
     const ending = key === "header" ? "." : ":";
-    return { label: `${minus}${key}${ending}`, insert: `${minus}${key}${ending}`, about: known?.about ?? "", open: true };
+    return { label: `${minus}${key}${ending}`, insert: `${minus}${key}${ending}`, about: known?.about ?? "a captured header", open: true };
   });
 }
 
@@ -151,7 +158,7 @@ const QUERY_BYTES_MAX = 1024;
  * @returns {string | null}
  */
 export function headerTerm(name, value) {
-  if (!/^[\w.-]+$/.test(name)) return null;
+  if (!HEADER_NAME.test(name)) return null;
   const isCut = value.endsWith("…");
   const pattern = isCut ? `"${escaped(value.slice(0, -1))}*"` : quote(value);
   const wanted = `header.${name}:${pattern}`;
@@ -165,6 +172,16 @@ export function headerTerm(name, value) {
  */
 export function terms(text) {
   return text.match(/(?:[^\s"]|"(?:\\.|[^"\\])*"?)+/g) ?? [];
+}
+
+/**
+ * The headers that a filter names, in lower case.
+ * @param {string} text
+ * @returns {string[]}
+ */
+export function headersIn(text) {
+  const names = terms(text).map((each) => /^-?header\.([\w.-]+):/i.exec(each)?.[1].toLowerCase() ?? "");
+  return [...new Set(names.filter((name) => name !== ""))];
 }
 
 /**

@@ -10,7 +10,7 @@ import { Copy } from "../parts/copy.js";
 import { Empty, Failure, Waiting, ended, sentence } from "../parts/panel.js";
 import { Legend } from "../parts/phases.js";
 import { usePolled } from "../parts/polled.js";
-import { replaceTerms, terms, toggleTerm } from "../parts/query.js";
+import { headersIn, replaceTerms, terms, toggleTerm } from "../parts/query.js";
 import { Rows } from "../parts/rows.js";
 import { ROWS_MAX, tailOf } from "../parts/tail.js";
 import { getJson } from "../api.js";
@@ -22,6 +22,7 @@ const NO_MATCH = "No remembered request matches. New ones that match show up her
 const NO_REQUEST = "No request yet. Send one through the gateway and it shows up here.";
 const PAGE_ROWS = 100;
 const HISTOGRAM_EVERY_MS = 3_000;
+const CONFIG_EVERY_MS = 10_000;
 /** Offered below the field. @type {[string, string][]} */
 const QUICK = [
   ["error:*", "With an error"],
@@ -37,6 +38,7 @@ export function Requests({ params }) {
   const q = params.get("q") ?? "";
   const live = useTail(q);
   const { tail, problem } = live;
+  const headers = useHeaders(q, tail.rows);
   const apply = (/** @type {string} */ next) => (next === q ? undefined : go(hashOf("requests", { q: next })));
   const list = useRef(/** @type {any} */ (null));
   useKeys({ j: () => list.current?.step(1), k: () => list.current?.step(-1), p: live.togglePause, Escape: () => list.current?.toTop() });
@@ -44,7 +46,8 @@ export function Requests({ params }) {
   return html`
     <h1 tabindex="-1" class="unseen">Requests</h1>
     <section class="panel query" aria-label="Filter and spread">
-      <${Filter} value=${q} onApply=${apply} vocabulary=${useVocabulary()} problem=${problem} />
+      <${Filter} value=${q} onApply=${apply} vocabulary=${useVocabulary(headers.known)} problem=${problem} />
+      ${problem || live.loading ? null : html`<${NotCaptured} q=${q} headers=${headers} />`}
       <div class="quick" role="group" aria-label="Frequent filters">
         ${QUICK.map(([added, label]) => html`
           <button
@@ -78,8 +81,37 @@ function useFocusFilter(params, q) {
   }, [wanted]);
 }
 
-/** Names to complete with. @returns {Record<string, string[]>} */
-function useVocabulary() {
+/** @typedef {{ captured: string[] | null, known: string[] }} HeaderNames `captured` by the configuration, null where it is not known; `known` also from rows */
+
+/**
+ * Names of request headers that a filter can find, in lower case. A row may have one that an older configuration captured.
+ * @param {string} q
+ * @param {import("../api.js").RequestRow[]} rows
+ * @returns {HeaderNames}
+ */
+function useHeaders(q, rows) {
+  // A reload may capture others: it counts while a filter names one.
+  const config = usePolled("config", {}, headersIn(q).length > 0 ? CONFIG_EVERY_MS : 0).data;
+  return useMemo(() => {
+    const captured = config ? (config.config?.telemetry?.capture_headers ?? []).map((/** @type {string} */ name) => name.toLowerCase()) : null;
+    const seen = rows.flatMap((row) => Object.keys(row.headers ?? {}));
+    return { captured, known: [...new Set([...(captured ?? []), ...seen])].sort() };
+  }, [config, rows]);
+}
+
+/** Why a filter by a header finds nothing. @param {{ q: string, headers: HeaderNames }} props */
+function NotCaptured({ q, headers: { captured, known } }) {
+  const unknown = captured ? headersIn(q).filter((name) => !known.includes(name)) : [];
+  const others = captured?.length ? `captured: ${captured.join(", ")}` : "telemetry.capture_headers names none";
+  const text = unknown.map((name) => `The header ${name} is not captured`).join(". ") + (unknown.length ? `; ${others}.` : "");
+  useEffect(() => {
+    if (text) announce(text);
+  }, [text]);
+  return text ? html`<p class="warn-text">${text}</p>` : null;
+}
+
+/** Names to complete with. @param {string[]} header @returns {Record<string, string[]>} */
+function useVocabulary(header) {
   const routes = usePolled("routes");
   const upstreams = usePolled("upstreams");
   return useMemo(() => {
@@ -88,8 +120,9 @@ function useVocabulary() {
       route: (routes.data?.routes ?? []).map((/** @type {any} */ route) => route.name),
       upstream: all.map((/** @type {any} */ upstream) => upstream.name),
       endpoint: [...new Set(all.flatMap((/** @type {any} */ upstream) => upstream.endpoints.map((/** @type {any} */ each) => each.address)))],
+      header,
     };
-  }, [routes.data, upstreams.data]);
+  }, [routes.data, upstreams.data, header]);
 }
 
 /**
