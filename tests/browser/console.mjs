@@ -27,6 +27,8 @@ const WALK_S = 120;
 const HOT_S = 10;
 const HOT_TRIES = 4;
 const HOT_SHARE = 20;
+/** More frames than any stack has. */
+const STACK_DEEPEST = 300;
 /** The label of each tab, the page behind it, and the letter that follows `g`. */
 const PAGES = [
   ["Overview", "overview", "o"],
@@ -286,6 +288,7 @@ async function keyboard(reader) {
   await page.locator("dialog[open]").waitFor({ state: "detached" });
   check("? opens the help and Escape closes it", true);
   await openByKeys(reader);
+  await zoomByKeys(reader);
 }
 
 /** Tabs on until the link of that page has the focus, shows it, and leads there. */
@@ -330,6 +333,76 @@ async function openByKeys(reader) {
   await page.keyboard.press("Escape");
   await reader.settled("requests");
   check("Escape leads back to the same list", page.url().includes(encodeURIComponent("path:/keyboard")), page.url());
+}
+
+/** Into the flame graph, down its stacks, into a frame and out again. */
+async function zoomByKeys(reader) {
+  const { page } = reader;
+  check("a gateway that burns CPU has a flame graph", await drawBurning(reader));
+  for (let presses = 0; presses < 300 && !(await focusedFrame(page)); presses += 1) await page.keyboard.press("Tab");
+  const root = await focusedFrame(page);
+  const isButton = root?.role === "button" && root.label === root.title && root.label.startsWith("all (");
+  check("Tab leads to its first frame, a button with a name and a ring", isButton && root.isRinged && root.stops === 1, root);
+  let frame = root;
+  // A frame as wide as all of them would not look any different when zoomed.
+  for (let presses = 0; presses < STACK_DEEPEST && frame?.share > 99; presses += 1) {
+    await page.keyboard.press("ArrowUp");
+    frame = await focusedFrame(page);
+  }
+  check("arrow up leads up the stack, ring and name with it", frame?.share < 99 && frame.isRinged && frame.stops === 1 && frame.said.includes(frame.label), frame);
+  await page.keyboard.press("ArrowDown");
+  const caller = await focusedFrame(page);
+  await page.keyboard.press("ArrowUp");
+  const again = await focusedFrame(page);
+  check("arrow down leads to its caller, and up again", caller?.y > frame?.y && caller.share > 99 && again?.label === frame?.label && again.x === frame.x, { caller, again });
+  await page.keyboard.press("Enter");
+  const zoomed = await focusedFrame(page);
+  check("Enter zooms into it", zoomed?.label === frame?.label && zoomed.share === 100 && zoomed.isZoomed && zoomed.isRinged, { frame, zoomed });
+  await page.keyboard.press("Escape");
+  const back = await focusedFrame(page);
+  check("Escape shows all again", JSON.stringify(back) === JSON.stringify(frame) && !back.isZoomed, { frame, back });
+  await page.keyboard.press("Home");
+  const home = await focusedFrame(page);
+  check("Home leads to the first frame", home !== null && home.y === root?.y && home.share === 100, home);
+}
+
+/** Samples a gateway that relays as much as it can. Whether there was a sample is a matter of chance: who sees none draws again. */
+async function drawBurning(reader) {
+  const state = () => reader.page.locator("iframe.flame").getAttribute("data-state");
+  for (let tries = 0; tries < HOT_TRIES; tries += 1) {
+    await reader.go("#/flamegraph?seconds=2");
+    const found = await wait(async () => {
+      await send(`/length/${BURNING_BYTES}`);
+      const now = await state();
+      return now === "taking" ? null : now;
+    });
+    if (found === "drawn") return true;
+  }
+  return false;
+}
+
+/** What can be told of the frame that has the focus; null where none has it. Its place is in the units of the drawing, its share what is drawn, in per cent. */
+async function focusedFrame(page) {
+  const [found] = await page.frameLocator("iframe.flame").locator("#frames > :focus").evaluateAll((all) =>
+    all.map((frame) => {
+      const rect = frame.querySelector("rect");
+      const [box, ring] = [rect, document.querySelector("#ring rect")].map((each) => each.getBoundingClientRect());
+      const near = ["left", "right", "top", "bottom"].every((side) => Math.abs(box[side] - ring[side]) < 4);
+      return {
+        role: frame.getAttribute("role"),
+        label: frame.getAttribute("aria-label"),
+        title: frame.querySelector("title").textContent,
+        x: rect.getAttribute("fg:x"),
+        y: Number(rect.getAttribute("y")),
+        share: Number.parseFloat(rect.getAttribute("width")),
+        said: document.getElementById("details").textContent,
+        stops: document.querySelectorAll("#frames > [tabindex='0']").length,
+        isRinged: near && getComputedStyle(document.getElementById("ring")).visibility === "visible",
+        isZoomed: !document.getElementById("unzoom").classList.contains("hide"),
+      };
+    }),
+  );
+  return found ?? null;
 }
 
 /** No serious fault for readers with other senses or tools, in light and in dark, wide and narrow. */
