@@ -16,6 +16,10 @@ use crate::support::{Answer, Client, ask, get, temp_dir, wait_for};
 const ROUTERS: [&str; 2] = [include_str!("../../src/control/admin/mod.rs"), include_str!("../../src/control/admin/debug/mod.rs")];
 /// Subscribers of `/api/v1/live` at once.
 const SUBSCRIBERS_MAX: usize = 32;
+/// Pages without parameters that take any: probes and scrapers send their own, and so may Go's tools.
+const INDIFFERENT: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/debug/pprof/", "/debug/pprof/cmdline"];
+/// Its query, or its body, is no list of parameters but one of addresses.
+const SYMBOL: &str = "/debug/pprof/symbol";
 
 fn config(origin: &Origin, rest: &str) -> String {
     format!(
@@ -57,6 +61,12 @@ fn encoded(text: &str) -> String {
 
 fn media_of(answer: &Answer) -> String {
     answer.header("content-type").unwrap_or_default().split(';').next().unwrap().trim().to_owned()
+}
+
+/// No browser takes it for anything else than it says.
+fn expect_no_sniffing(answer: &Answer, what: &str) {
+    let found: Vec<_> = answer.head.lines().filter(|line| line.to_ascii_lowercase().starts_with("x-content-type-options:")).collect();
+    assert_eq!(found, ["x-content-type-options: nosniff"], "{what}: {}", answer.head);
 }
 
 /// `/api/v1/openapi.json`.
@@ -182,7 +192,12 @@ fn every_page_answers_as_the_document_says() {
             client.read_answer("GET")
         };
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
+        expect_no_sniffing(&answer, &target);
         let media = media_of(&answer);
+        if media == "image/svg+xml" {
+            let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'self'";
+            assert_eq!(answer.header("content-security-policy").as_deref(), Some(policy), "{target}");
+        }
         let found = content.get(&media).unwrap_or_else(|| panic!("{target}: found {media}, expected one of {:?}", content.keys()));
         if media == "application/json" {
             let bad = document.violations(&found["schema"], &answer.json(), path);
@@ -194,6 +209,56 @@ fn every_page_answers_as_the_document_says() {
     for id in ids {
         document.expect("WholeRequest", &gateway.api(&format!("/api/v1/requests/{id}")));
     }
+}
+
+/// The parameters that a refusal of `name` lists.
+fn expected_in<'t>(refusal: &'t str, name: &str) -> BTreeSet<&'t str> {
+    let opening = format!("found the parameter `{name}`, expected ");
+    let expected = refusal.trim().strip_prefix(opening.as_str()).unwrap_or_else(|| panic!("{refusal}"));
+    let Some(names) = expected.strip_prefix("one of ") else {
+        assert_eq!(expected, "none", "{refusal}");
+        return BTreeSet::new();
+    };
+    names.split(", ").collect()
+}
+
+#[test]
+fn the_document_names_every_parameter_that_a_page_knows_and_no_other() {
+    let origin = Origin::echo();
+    let gateway = Pellucid::start(&config(&origin, ""));
+    let document = Document::of(&gateway);
+    let mut asked = 0;
+    for (path, method, operation) in document.operations() {
+        let parameters = operation["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "query");
+        let told: BTreeSet<_> = parameters.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        if path == SYMBOL {
+            assert!(told.is_empty(), "{method} {path}: {told:?}");
+            continue;
+        }
+        let target = format!("{}?nope=1", path.replace("{id}", "1-0000000000000001"));
+        let line = format!("{} {target} HTTP/1.1", method.to_uppercase());
+        let answer = ask(gateway.admin, format!("{line}\r\nHost: test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+        expect_no_sniffing(&answer, &target);
+        if INDIFFERENT.contains(&path) {
+            assert_eq!((answer.status, told.len()), (200, 0), "{method} {target}");
+            continue;
+        }
+        assert_eq!(answer.status, 400, "{method} {target}: {}", answer.text());
+        let content = &document.resolve(&operation["responses"]["400"])["content"];
+        let media = media_of(&answer);
+        assert!(content[&media].is_object(), "{method} {target}: found 400 as {media}, expected one of {content}");
+        let refusal = match media.as_str() {
+            "application/json" => {
+                let bad = document.violations(&content[&media]["schema"], &answer.json(), &target);
+                assert!(bad.is_empty(), "{}\nin {}", bad.join("\n"), answer.text());
+                answer.json()["message"].as_str().unwrap().to_owned()
+            }
+            _ => answer.text(),
+        };
+        assert_eq!(told, expected_in(&refusal, "nope"), "{method} {path}");
+        asked += 1;
+    }
+    assert!(asked > 20, "{asked}");
 }
 
 #[test]
@@ -302,6 +367,7 @@ fn what_is_not_there_is_said_as_json() {
     for path in ["/api/", "/api/v1/", "/api/v1/nothing?x=1", "/api/v2/config", "/api/v1/requests/1/2"] {
         let answer = send("GET", path);
         assert_eq!((answer.status, &answer.json()["error"]), (404, &"no_such_page".into()), "{path}");
+        expect_no_sniffing(&answer, path);
         document.expect("Error", &answer.json());
     }
     for (method, path, allowed) in [("POST", "/api/v1/overview", "GET,HEAD"), ("GET", "/api/v1/reload", "POST")] {
@@ -312,6 +378,13 @@ fn what_is_not_there_is_said_as_json() {
     }
     let (page, method) = (send("GET", "/nothing"), send("POST", "/metrics"));
     assert_eq!((page.status, media_of(&page).as_str(), method.status), (404, "text/plain", 405));
+    let file = send("GET", "/console/nothing.js");
+    assert_eq!((file.status, media_of(&file).as_str()), (404, "text/plain"));
+    let stranger = ask(gateway.admin, "GET /api/v1/config HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n");
+    assert_eq!(stranger.status, 421);
+    for (answer, what) in [(&page, "a page"), (&method, "a method"), (&file, "a file"), (&stranger, "a host")] {
+        expect_no_sniffing(answer, what);
+    }
 }
 
 #[test]

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::history::Trigger;
@@ -72,7 +74,14 @@ pub(crate) fn router(admin: Admin) -> Router {
         .fallback(api::no_such_page)
         .method_not_allowed_fallback(api::wrong_method)
         .layer(middleware::from_fn_with_state(admin.clone(), guard::guard))
+        .layer(middleware::map_response(as_declared))
         .with_state(admin)
+}
+
+/// Lets no browser take an answer for something else than what it says it is: what strangers sent stands in some of them.
+async fn as_declared(mut response: Response) -> Response {
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 async fn index() -> &'static str {
