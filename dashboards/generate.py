@@ -19,6 +19,7 @@ from source.route import route
 from source.upstreams import upstreams
 
 HERE = pathlib.Path(__file__).resolve().parent
+CHOICES = ("job", "instance", "service", "route", "upstream")
 DASHBOARDS = {"overview": overview, "route": route, "upstreams": upstreams, "gateway": gateway}
 
 
@@ -45,6 +46,10 @@ def mistakes(board):
                 found.append(f"{name}: unbalanced parentheses in {target['expr']}")
         if not member["targets"] or not member["description"]:
             found.append(f"{name}: it has no query or no description")
+        if not member["fieldConfig"]["defaults"].get("unit"):
+            found.append(f"{name}: it has no unit")
+    asked = " ".join(query["query"] for query in queries(board))
+    found += [f"no query asks for ${name}: whoever chooses one sees no change" for name in CHOICES if f"${name}" not in asked]
     for member in all_panels(board):
         place = member["gridPos"]
         for cell in ((x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])):

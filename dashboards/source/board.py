@@ -3,6 +3,8 @@
 In: rows of panels. Out: the whole dictionary: places and ids, variables, links to the other dashboards, marks. Not here: any panel.
 """
 
+import re
+
 from source.panels import GRID_COLUMNS, PROMETHEUS
 from source.queries import GATEWAY, REQUESTS
 
@@ -51,13 +53,14 @@ def data_source(name, label, kind, uid):
     }
 
 
-def labels_variable(name, label, metric, selector, metric_label, one=None):
+def labels_variable(name, label, metric, selector, metric_label, one=None, description=""):
     """Any number of a label's values, or one of them where `one` is the first choice."""
     asked = f"label_values({metric}{{{selector}}}, {metric_label})" if selector else f"label_values({metric}, {metric_label})"
     variable = {
         "current": one or {"selected": True, "text": ["All"], "value": ["$__all"]},
         "datasource": PROMETHEUS,
         "definition": asked,
+        "description": description,
         "hide": 0,
         "includeAll": not one,
         "label": label,
@@ -74,7 +77,29 @@ def labels_variable(name, label, metric, selector, metric_label, one=None):
     return variable if one else {**variable, "allValue": ".*"}
 
 
-def variables():
+def places(name, rows):
+    """Titles of the panels that ask for `$name`, and of those that do not; with the kind of panel where a title is there twice."""
+    asking, others = [], []
+    members = [member for row in rows for member in row.panels]
+    titles = [member["title"] for member in members]
+    for member in members:
+        asks = any(re.search(rf"\$\{{?{name}\b", text) for target in member["targets"] for text in target.values() if isinstance(text, str))
+        title = member["title"]
+        (asking if asks else others).append(f"{title} ({member['type']})" if titles.count(title) > 1 else title)
+    return asking, others
+
+
+def acts_in(name, what, rows):
+    """What a variable chooses and which panels follow it, said by the shorter of the two lists."""
+    asking, others = places(name, rows)
+    if not others:
+        return f"{what} Every panel follows it."
+    if len(asking) <= len(others):
+        return f"{what} These panels follow it: {', '.join(asking)}. The others show the same whatever is chosen here."
+    return f"{what} All panels follow it but these, which show the same whatever is chosen here: {', '.join(others)}."
+
+
+def variables(rows):
     chosen = {"selected": True, "text": "pellucid.*", "value": "pellucid.*"}
     job = {"selected": True, "text": "pellucid", "value": "pellucid"}
     service = {
@@ -94,10 +119,24 @@ def variables():
         data_source("tempo", "Tempo", "tempo", "tempo"),
         data_source("pyroscope", "Pyroscope", "grafana-pyroscope-datasource", "pyroscope"),
         service,
-        labels_variable("job", "Job", "pellucid_build_info", "", "job", one=job),
-        labels_variable("instance", "Gateway", "pellucid_build_info", 'job=~"$job"', "instance"),
-        labels_variable("route", "Route", REQUESTS, GATEWAY, "pellucid_route"),
-        labels_variable("upstream", "Upstream", "pellucid_upstream_connections", GATEWAY, "pellucid_upstream"),
+        labels_variable("job", "Job", "pellucid_build_info", "", "job", one=job, description="The scrape job in Prometheus."),
+        labels_variable(
+            "instance",
+            "Gateway",
+            "pellucid_build_info",
+            'job=~"$job"',
+            "instance",
+            description="Gateways of the job, in metrics. For logs, traces and profiles there is Service.",
+        ),
+        labels_variable("route", "Route", REQUESTS, GATEWAY, "pellucid_route", description=acts_in("route", "Routes.", rows)),
+        labels_variable(
+            "upstream",
+            "Upstream",
+            "pellucid_upstream_connections",
+            GATEWAY,
+            "pellucid_upstream",
+            description=acts_in("upstream", "Upstreams.", rows),
+        ),
     ]
 
 
@@ -154,7 +193,7 @@ def dashboard(uid, title, description, rows):
         "refresh": "10s",
         "schemaVersion": SCHEMA_VERSION,
         "tags": ["pellucid"],
-        "templating": {"list": variables()},
+        "templating": {"list": variables(rows)},
         "time": {"from": "now-30m", "to": "now"},
         "timepicker": {},
         "timezone": "browser",

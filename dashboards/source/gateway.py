@@ -3,9 +3,10 @@
 In: nothing. Out: the dashboard, row by row in reading order. Not here: what is behind it (`upstreams`).
 """
 
-from source.board import GATEWAY_CELL, ROUTE_LINK, Row, dashboard
+from source.board import GATEWAY_CELL, ROUTE_LINK, Row, UPSTREAM_LINK, dashboard
 from source.panels import Column, flames, heat, lines, logs, quantiles, query, stat, table, traces
-from source.queries import GATEWAY, POLL, REQUESTS, ROUTE, SELF_TIME, gauge, mean, named, or_named_zero, or_zero, quantile, rated, total
+from source.queries import CLIENT, GATEWAY, POLL, REQUESTS, ROUTE, SELF_TIME, UPSTREAM
+from source.queries import gauge, mean, named, or_named_zero, or_zero, quantile, rated, total
 
 OURS = f"and on (job, instance) pellucid_build_info{{{GATEWAY}}}"
 ALL_REQUESTS = rated(REQUESTS, GATEWAY)
@@ -306,6 +307,40 @@ def connections():
     )
 
 
+def outward():
+    by, legend = ("instance", "pellucid_upstream"), "{{instance}} {{pellucid_upstream}}"
+    return Row(
+        "Connections to upstreams",
+        lines(
+            "Connections to upstreams",
+            8,
+            "Connections of each gateway to the endpoints of the chosen upstreams, in use and idle.",
+            "One gateway far above the others: it gets more traffic, or its requests take longer. See the upstream's dashboard.",
+            [query(gauge("pellucid_upstream_connections", UPSTREAM, *by), legend)],
+            "short",
+            links=[UPSTREAM_LINK],
+        ),
+        lines(
+            "Attempts at upstreams",
+            8,
+            "Attempts of each gateway at the chosen upstreams, a second.",
+            "A gateway without attempts does not reach the upstream, or no client reaches the gateway: compare with *Accepted*.",
+            [query(rated(CLIENT + "_count", UPSTREAM, *by), legend)],
+            "reqps",
+            links=[UPSTREAM_LINK],
+        ),
+        lines(
+            "Waiting for a connection",
+            8,
+            "Requests on each gateway that wait because the upstream has as many connections as it may.",
+            "On one gateway alone: it has more than its share of the traffic. On all of them: the upstream is slow, or the pool too small.",
+            [query(gauge("pellucid_upstream_pending", UPSTREAM, *by), legend)],
+            "short",
+            links=[UPSTREAM_LINK],
+        ),
+    )
+
+
 def telemetry():
     return Row(
         "Telemetry: produced = exported + rejected + dropped + queued",
@@ -421,7 +456,7 @@ def configuration():
         ),
         table(
             "Gateways",
-            "Every gateway at the end of the time range.",
+            "Every gateway at the end of the time range. *Requests* and *Self p99* are those of the chosen routes.",
             "Look for the one that differs.",
             [Column("Gateway", "instance", links=[GATEWAY_CELL]), Column("Version", "version")],
             [
@@ -431,9 +466,9 @@ def configuration():
                     f"(time() - process_start_time_seconds{{{GATEWAY}}}))",
                     "s",
                 ),
-                Column("Requests", rated(REQUESTS, GATEWAY, "instance"), "reqps"),
+                Column("Requests", rated(REQUESTS, ROUTE, "instance"), "reqps"),
                 Column("CPU", rated("pellucid_thread_cpu_seconds_total", OWN_THREADS, "instance"), "percentunit"),
-                Column("Self p99", quantile(0.99, SELF_TIME, GATEWAY, "instance"), "s", (0.001, 0.005)),
+                Column("Self p99", quantile(0.99, SELF_TIME, ROUTE, "instance"), "s", (0.001, 0.005)),
                 Column("Memory", f"sum by (instance) (process_resident_memory_bytes{{{GATEWAY}}} {OURS})", "bytes"),
                 Column("Connections", gauge("pellucid_connections", GATEWAY, "instance"), "short"),
                 Column("Generation", gauge("pellucid_config_generation", GATEWAY, "instance"), "short"),
@@ -452,7 +487,7 @@ def beside():
             12,
             "What the control plane says of itself: start, reloads, faults. Access-log lines are left out.",
             "Look for `WARN` and `ERROR` around the time of the fault.",
-            ' | url_path=""',
+            ['url_path=""'],
             form=None,
         ),
         traces(
@@ -480,5 +515,6 @@ def profile():
 
 def gateway():
     description = "The gateway itself: its own time, CPU, memory, connections, what became of its telemetry, and its configuration."
-    rows = [at_a_glance(), work(), cpu_row(), workers(), memory(), connections(), telemetry(), configuration(), beside(), profile()]
+    inside = [at_a_glance(), work(), cpu_row(), workers(), memory()]
+    rows = [*inside, connections(), outward(), telemetry(), configuration(), beside(), profile()]
     return dashboard("pellucid-gateway", "Pellucid / Gateway", description, rows)

@@ -5,7 +5,8 @@ In: nothing. Out: the dashboard, row by row in reading order. Not here: one rout
 
 from source.board import OUTCOME_COLORS, ROUTE_CELL, ROUTE_LINK, Row, UPSTREAM_LINK, dashboard
 from source.panels import Column, lines, logs, quantiles, query, stat, table, traces
-from source.queries import FAILED, GATEWAY, REQUESTS, ROUTE, SELF_TIME, SERVER, UPSTREAM, gauge, named, or_zero, quantile, rated, share
+from source.queries import CLIENT, FAILED, GATEWAY, REQUESTS, ROUTE, ROUTE_LINE, SELF_TIME, SERVER, UPSTREAM, UPSTREAM_LINE
+from source.queries import failed_share, gauge, named, or_zero, quantile, rated, share
 
 BY_ROUTE = rated(REQUESTS, ROUTE, "pellucid_route")
 FAILED_BY_ROUTE = rated(REQUESTS, f"{ROUTE}, {FAILED}", "pellucid_route")
@@ -200,6 +201,41 @@ def in_flight():
     )
 
 
+def behind():
+    return Row(
+        "Upstreams",
+        lines(
+            "Attempts by upstream",
+            8,
+            "Attempts at the chosen upstreams, a second. A click on one leads to it.",
+            "More than the requests of its routes are retries; none at all is an upstream that has lost its routes.",
+            [query(rated(CLIENT + "_count", UPSTREAM, "pellucid_upstream"), "{{pellucid_upstream}}")],
+            "reqps",
+            stacked=True,
+            links=[UPSTREAM_LINK],
+        ),
+        lines(
+            "Failed attempts by upstream",
+            8,
+            "The share of each upstream's attempts that got a 5xx, or no whole answer. Retries may hide it from clients.",
+            "Click the upstream and see *What failed* and *Failed attempts by endpoint*.",
+            [query(failed_share(UPSTREAM, "pellucid_upstream"), "{{pellucid_upstream}}")],
+            "percentunit",
+            limits=(0.01, 0.05),
+            links=[UPSTREAM_LINK],
+        ),
+        lines(
+            "p99 by upstream",
+            8,
+            "All but one in a hundred of the attempts at an upstream took less than this.",
+            "Click the upstream and see which endpoint and which phase is slow.",
+            [query(quantile(0.99, CLIENT, UPSTREAM, "pellucid_upstream"), "{{pellucid_upstream}}", exemplar=True)],
+            "s",
+            links=[UPSTREAM_LINK],
+        ),
+    )
+
+
 def routes_table():
     return Row(
         "Routes",
@@ -228,9 +264,10 @@ def failures():
         logs(
             "Failed requests",
             12,
-            "Access-log lines of requests that failed, newest first. Needs `telemetry.access_log` and Loki.",
+            "Access-log lines of requests that failed, newest first, of the chosen routes and with their last attempt at the chosen"
+            " upstreams. Needs `telemetry.access_log` and Loki.",
             "Open a line for all its fields; its `trace_id` leads to the trace.",
-            ' | pellucid_route=~"$route" | error_type!=""',
+            [ROUTE_LINE, UPSTREAM_LINE, 'error_type!=""'],
         ),
         traces(
             "Failed traces",
@@ -244,5 +281,5 @@ def failures():
 
 def overview():
     description = "Every route at once: how much, how many errors, how slow, and how much of it is the gateway's own time."
-    rows = [at_a_glance(), traffic(), latency(), in_flight(), routes_table(), failures()]
+    rows = [at_a_glance(), traffic(), latency(), in_flight(), behind(), routes_table(), failures()]
     return dashboard("pellucid-overview", "Pellucid / Overview", description, rows)

@@ -7,6 +7,10 @@ In: a title, what the panel shows, what to do when it looks bad, and expressions
 from source.queries import quantile, total
 
 GRID_COLUMNS = 24
+# Log lines and attributes of spans are words: ids of digits alone must not be shown as numbers. Columns that bring a unit keep it.
+WORDS = "string"
+# What a CPU profile counts.
+CPU_TIME = "ns"
 PROMETHEUS = {"type": "prometheus", "uid": "${datasource}"}
 LOKI = {"type": "loki", "uid": "${loki}"}
 TEMPO = {"type": "tempo", "uid": "${tempo}"}
@@ -18,6 +22,16 @@ def query(expression, legend="", exemplar=False):
     if exemplar:
         target["exemplar"] = True
     return target
+
+
+def log_query(expression, legend=""):
+    """A number over time that is reckoned from lines of the access log."""
+    return {"datasource": LOKI, "editorMode": "code", "expr": expression, "legendFormat": legend, "queryType": "range"}
+
+
+def log_lines(*filters):
+    """Lines of the access log that pass `filters`. The log is JSON; its dots are underscores here."""
+    return " | ".join(['{service_name=~"$service"}', "json", "drop __error__, __error_details__", *filters])
 
 
 def now(expression):
@@ -77,7 +91,22 @@ def stat(
     return panel("stat", title, width, 4, shows, when_bad, PROMETHEUS, targets, {"defaults": defaults, "overrides": []}, options)
 
 
-def lines(title, width, shows, when_bad, targets, unit, stacked=False, limits=(), links=(), colors=None, height=8, maximum=None, log=False):
+def lines(
+    title,
+    width,
+    shows,
+    when_bad,
+    targets,
+    unit,
+    stacked=False,
+    limits=(),
+    links=(),
+    colors=None,
+    height=8,
+    maximum=None,
+    log=False,
+    source=PROMETHEUS,
+):
     custom = {
         "axisBorderShow": False,
         "axisCenteredZero": False,
@@ -117,7 +146,7 @@ def lines(title, width, shows, when_bad, targets, unit, stacked=False, limits=()
     }
     overrides = [fixed_color(name, color) for name, color in sorted((colors or {}).items())]
     config = {"defaults": defaults, "overrides": overrides}
-    return panel("timeseries", title, width, height, shows, when_bad, PROMETHEUS, targets, config, options)
+    return panel("timeseries", title, width, height, shows, when_bad, source, targets, config, options)
 
 
 def fixed_color(name, color):
@@ -223,10 +252,8 @@ LINE = (
 
 
 def logs(title, width, shows, when_bad, filters, form=LINE, height=10):
-    """Lines of the access log that pass `filters`. The log is JSON; its dots are underscores here."""
-    expression = '{service_name=~"$service"} | json | drop __error__, __error_details__' + filters
-    if form:
-        expression += f' | url_path!="" | line_format `{form}`'
+    """Lines of the log that pass `filters`, of the access log where they have a `form`."""
+    expression = log_lines(*filters, *(['url_path!=""', f"line_format `{form}`"] if form else []))
     targets = [{"datasource": LOKI, "editorMode": "code", "expr": expression, "maxLines": 200, "queryType": "range"}]
     options = {
         "dedupStrategy": "none",
@@ -239,19 +266,24 @@ def logs(title, width, shows, when_bad, filters, form=LINE, height=10):
         "sortOrder": "Descending",
         "wrapLogMessage": True,
     }
-    return panel("logs", title, width, height, shows, when_bad, LOKI, targets, {"defaults": {}, "overrides": []}, options)
+    config = {"defaults": {"unit": WORDS}, "overrides": []}
+    return panel("logs", title, width, height, shows, when_bad, LOKI, targets, config, options)
 
 
-def traces(title, width, shows, when_bad, conditions, height=10):
-    """Spans that Tempo has, newest first, with what Pellucid says of them."""
-    wanted = " && ".join(['resource.service.name =~ "$service"'] + conditions)
+def spans(conditions):
+    return "{ " + " && ".join(['resource.service.name =~ "$service"', *conditions]) + " }"
+
+
+def traces(title, width, shows, when_bad, conditions, below=None, height=10):
+    """Spans that Tempo has, newest first, with what Pellucid says of them; only children of spans `below` which they have to be."""
+    wanted = f"{spans(below)} > {spans(conditions)}" if below else spans(conditions)
     picked = "span.http.response.status_code, span.pellucid.self_time_ms, span.pellucid.keep_reason, span.error.type"
     targets = [
         {
             "datasource": TEMPO,
             "filters": [],
             "limit": 50,
-            "query": f"{{ {wanted} }} | select({picked})",
+            "query": f"{wanted} | select({picked})",
             "queryType": "traceql",
             "spss": 3,
             "tableType": "spans",
@@ -259,7 +291,7 @@ def traces(title, width, shows, when_bad, conditions, height=10):
     ]
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": False, "inspect": False}
     options = {"cellHeight": "sm", "frameIndex": 0, "showHeader": True}
-    config = {"defaults": {"custom": custom}, "overrides": []}
+    config = {"defaults": {"custom": custom, "unit": WORDS}, "overrides": []}
     return panel("table", title, width, height, shows, when_bad, TEMPO, targets, config, options)
 
 
@@ -274,4 +306,5 @@ def flames(title, shows, when_bad, selector, height=14):
             "spanSelector": [],
         }
     ]
-    return panel("flamegraph", title, GRID_COLUMNS, height, shows, when_bad, PYROSCOPE, targets, {"defaults": {}, "overrides": []}, {})
+    config = {"defaults": {"unit": CPU_TIME}, "overrides": []}
+    return panel("flamegraph", title, GRID_COLUMNS, height, shows, when_bad, PYROSCOPE, targets, config, {})

@@ -8,6 +8,10 @@ GATEWAY = 'job=~"$job", instance=~"$instance"'
 ROUTE = GATEWAY + ', pellucid_route=~"$route"'
 UPSTREAM = GATEWAY + ', pellucid_upstream=~"$upstream"'
 
+# The same for lines of the access log. A line without the field passes while all are chosen.
+ROUTE_LINE = 'pellucid_route=~"$route"'
+UPSTREAM_LINE = 'pellucid_upstream=~"$upstream"'
+
 # Outcomes that are the fault of the gateway or of what is behind it.
 FAILED = 'outcome=~"server_error|broken"'
 # An attempt went well if it got an answer below 500 and all of it.

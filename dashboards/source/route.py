@@ -4,8 +4,9 @@ In: nothing. Out: the dashboard, row by row in reading order. Not here: all rout
 """
 
 from source.board import PHASE_COLORS, Row, dashboard
-from source.panels import GRID_COLUMNS, LOKI, flames, heat, lines, logs, quantiles, query, stat, traces
-from source.queries import CLIENT, FAILED, PHASE, REQUESTS, ROUTE, SELF_TIME, SERVER, UPSTREAM, or_named_zero, or_zero, quantile, rated
+from source.panels import GRID_COLUMNS, LOKI, flames, heat, lines, log_lines, log_query, logs, quantiles, query, stat, traces
+from source.queries import CLIENT, FAILED, PHASE, REQUESTS, ROUTE, ROUTE_LINE, SELF_TIME, SERVER, UPSTREAM, UPSTREAM_LINE
+from source.queries import or_named_zero, or_zero, quantile, rated
 
 ALL = rated(REQUESTS, ROUTE)
 FAILED_REQUESTS = rated(REQUESTS, f"{ROUTE}, {FAILED}")
@@ -212,9 +213,10 @@ def beside():
         logs(
             "Requests",
             12,
-            "The route's access log, newest first. Needs `telemetry.access_log` and Loki.",
+            "The route's access log, newest first; with an upstream chosen, requests whose last attempt was there. Needs"
+            " `telemetry.access_log` and Loki.",
             "Open a line for all its fields; its `trace_id` leads to the trace.",
-            ' | pellucid_route=~"$route"',
+            [ROUTE_LINE, UPSTREAM_LINE],
         ),
         traces(
             "Traces",
@@ -249,30 +251,21 @@ def profile():
 
 def phases_from_logs():
     """The access log has route and phases in one line; the metrics have not."""
-    made = lines(
+    of_route = log_lines(ROUTE_LINE, UPSTREAM_LINE)
+    return lines(
         "Mean phases of the last attempt",
         GRID_COLUMNS,
-        "The mean of each phase over the route's requests that had it, from the access log. It reads every line of the route, so it is "
-        "folded away.",
+        "The mean of each phase over the route's requests that had it, from the access log; with an upstream chosen, of those whose last "
+        "attempt was there. It reads every line of the route, so it is folded away.",
         "As above: `wait` is the upstream, `queue` the pool, `connect` missing reuse.",
-        [],
+        [
+            log_query(f'avg(avg_over_time({of_route} | unwrap pellucid_phase_{phase}_ms | __error__="" [$__auto]))', phase)
+            for phase in PHASE_COLORS
+        ],
         "ms",
         colors=PHASE_COLORS,
+        source=LOKI,
     )
-    lines_of_route = '{service_name=~"$service"} | json | drop __error__, __error_details__ | pellucid_route=~"$route"'
-    made["datasource"] = LOKI
-    for letter, phase in zip("ABCDEF", PHASE_COLORS):
-        expression = f'avg(avg_over_time({lines_of_route} | unwrap pellucid_phase_{phase}_ms | __error__="" [$__auto]))'
-        target = {
-            "datasource": LOKI,
-            "editorMode": "code",
-            "expr": expression,
-            "legendFormat": phase,
-            "queryType": "range",
-            "refId": letter,
-        }
-        made["targets"].append(target)
-    return made
 
 
 def route():

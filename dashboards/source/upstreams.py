@@ -3,9 +3,9 @@
 In: nothing. Out: the dashboard, row by row in reading order. Not here: requests and routes (`overview`, `route`).
 """
 
-from source.board import PHASE_COLORS, Row, UPSTREAM_CELL, UPSTREAM_LINK, dashboard
-from source.panels import Column, heat, lines, logs, query, stat, table, traces
-from source.queries import CLIENT, PHASE, UPSTREAM, failed_share, gauge, or_named_zero, or_zero, quantile, rated
+from source.board import PHASE_COLORS, ROUTE_LINK, Row, UPSTREAM_CELL, UPSTREAM_LINK, dashboard
+from source.panels import LOKI, Column, heat, lines, log_lines, log_query, logs, query, stat, table, traces
+from source.queries import CLIENT, PHASE, ROUTE_LINE, UPSTREAM, UPSTREAM_LINE, failed_share, gauge, or_named_zero, or_zero, quantile, rated
 
 ENDPOINT_LABELS = ("pellucid_upstream", "server_address", "server_port")
 ENDPOINT_LEGEND = "{{pellucid_upstream}} {{server_address}}:{{server_port}}"
@@ -276,21 +276,55 @@ def beside():
         logs(
             "Failed requests",
             12,
-            "Access-log lines of requests that failed and whose last attempt was at the chosen upstreams.",
+            "Access-log lines of requests of the chosen routes that failed and whose last attempt was at the chosen upstreams.",
             "Open a line for all its fields; its `trace_id` leads to the trace.",
-            ' | pellucid_upstream=~"$upstream" | error_type!=""',
+            [ROUTE_LINE, UPSTREAM_LINE, 'error_type!=""'],
         ),
         traces(
             "Failed attempts",
             12,
-            "Attempts (CLIENT spans) that failed at the chosen upstreams, from Tempo.",
+            "Attempts (CLIENT spans) that failed at the chosen upstreams, for requests of the chosen routes, from Tempo.",
             "Open one: its phases tell whether it could not connect, waited, or broke off.",
             ["kind = client", "status = error", 'span.pellucid.upstream =~ "$upstream"'],
+            below=["kind = server", 'span.pellucid.route =~ "$route"'],
         ),
+    )
+
+
+def by_route():
+    """The access log has route and upstream in one line; the metrics have not."""
+    attempted = log_lines(ROUTE_LINE, UPSTREAM_LINE, 'pellucid_upstream!=""')
+    failed = f'{attempted} | error_type!=""'
+    return Row(
+        "By route, from the access log",
+        lines(
+            "Requests by route",
+            12,
+            "Requests a second whose last attempt was at the chosen upstreams, by route. It reads every line of the log, so it is folded"
+            " away.",
+            "The route that has grown is what the upstream has to bear: click it to see whose requests they are.",
+            [log_query(f"sum by (pellucid_route) (rate({attempted} [$__auto]))", "{{pellucid_route}}")],
+            "reqps",
+            stacked=True,
+            links=[ROUTE_LINK],
+            source=LOKI,
+        ),
+        lines(
+            "Failed requests by route",
+            12,
+            "Those of them that failed, a second, by route: what the upstream's failures do to clients.",
+            "One route alone: what it asks for, or its timeouts. All of them: the upstream.",
+            [log_query(f"sum by (pellucid_route) (rate({failed} [$__auto]))", "{{pellucid_route}}")],
+            "reqps",
+            stacked=True,
+            links=[ROUTE_LINK],
+            source=LOKI,
+        ),
+        folded=True,
     )
 
 
 def upstreams():
     description = "Upstreams and their endpoints: attempts, failures, latency by phase, connections, waiting and retries."
-    rows = [at_a_glance(), by_upstream(), by_place(), phases(), connections(), beside()]
+    rows = [at_a_glance(), by_upstream(), by_place(), phases(), connections(), beside(), by_route()]
     return dashboard("pellucid-upstreams", "Pellucid / Upstreams", description, rows)
