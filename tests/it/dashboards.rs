@@ -370,8 +370,7 @@ fn every_panel_has_a_unit_and_says_what_to_do_when_it_looks_bad() {
             if count(description) < DESCRIPTION_WORDS_MIN || count(advice) < ADVICE_WORDS_MIN {
                 wrong.push(format!("{place}: says or advises too little: {description}"));
             }
-            let of_prometheus = panel["datasource"]["type"] == "prometheus";
-            if of_prometheus && panel["fieldConfig"]["defaults"]["unit"].as_str().is_none_or(str::is_empty) {
+            if panel["fieldConfig"]["defaults"]["unit"].as_str().is_none_or(str::is_empty) {
                 wrong.push(format!("{place}: has no unit"));
             }
             for target in list(&panel["targets"]) {
