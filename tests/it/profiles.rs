@@ -383,7 +383,7 @@ upstreams:
     let text = page(&gateway, "goroutine?debug=1").text();
     assert!(text.starts_with("goroutine profile: total 6\n") && text.contains("\"phase\":\"queue\""), "{text}");
     let by_trace = format!("trace_id={TRACE_ID}");
-    for (filter, count) in [(by_trace.as_str(), 1), ("route=narrow", 2), ("upstream=slow", 4), ("route=nobody", 0)] {
+    for (filter, count) in [(by_trace.as_str(), 1), ("route=narrow", 2), ("upstream=slow", 4)] {
         let text = page(&gateway, &format!("goroutine?debug=2&{filter}")).text();
         assert!(text.starts_with(&format!("{count} requests in flight\n")), "{filter}: {text}");
     }
@@ -485,8 +485,8 @@ fn a_flame_graph_is_a_picture_to_search_in_that_says_how_far_it_can_be_trusted()
     for part in ["route alpha: compared with route beta", ">before: ", "; after: "] {
         assert!(difference.contains(part), "{part} in {difference}");
     }
-    let nothing = draw("&route=nobody");
-    assert!(nothing.contains(">no samples<") && nothing.contains("CPU time, route nobody"), "{nothing}");
+    let nothing = draw("&route=rest");
+    assert!(nothing.contains(">no samples<") && nothing.contains("CPU time, route rest"), "{nothing}");
 }
 
 #[test]
@@ -558,4 +558,79 @@ fn continuous_profiles_are_switched_on_and_off_by_a_reload() {
     reload(&gateway, &yaml("continuous: false"));
     assert_eq!(draw("ago=1&seconds=1").status, 409);
     wait_for("the profiler to rest", || (!is_sampled()).then_some(()));
+}
+
+#[test]
+fn requests_that_wait_for_the_same_are_one_group_and_a_difference_has_only_what_changed() {
+    let (origin, gate) = hanging();
+    let gateway = Pellucid::start(&format!(
+        "routes: [{{ name: hangs, upstream: slow }}]\nupstreams: [{{ name: slow, endpoints: ['{}'] }}]\n",
+        origin.address
+    ));
+    let waiting: Vec<Client> = (0..3)
+        .map(|_| {
+            let mut client = Client::connect(gateway.address);
+            client.send("GET /hang HTTP/1.1\r\nHost: h\r\n\r\n");
+            client
+        })
+        .collect();
+    let text = wait_for("three that wait for the answer", || {
+        let text = page(&gateway, "goroutine?debug=1").text();
+        text.contains("\n3 @ ").then_some(text)
+    });
+    assert_eq!(text.matches(" @ ").count(), 1, "{text}");
+    assert!(text.contains("\"oldest_wait\":\"") && text.contains("waits for slow to answer"), "{text}");
+    assert!(!text.contains("trace_id") && !text.contains("span_id"), "{text}");
+    let now = profile(&gateway, "goroutine?gc=1");
+    assert_eq!((now.samples.len(), now.sum(0, |sample| sample.label("trace_id").len() == 32)), (3, 3));
+
+    // They have waited longer, and none came or went.
+    let change = profile(&gateway, "goroutine?seconds=1");
+    assert_eq!((change.types.join(" "), change.sum(0, |_| true)), (now.types.join(" "), 0));
+    let longer: Vec<i64> = change.samples.iter().map(|sample| sample.values[1]).collect();
+    assert!(longer.len() == 3 && longer.iter().all(|nanos| *nanos >= 900_000_000), "{change:?}");
+    assert_eq!(profile(&gateway, "threadcreate?seconds=1&gc=1").types, ["threadcreate/count[dflt]", "cpu/nanoseconds"]);
+    for name in ["goroutine", "threadcreate"] {
+        let top = pprof(&["-seconds=1", "-top", &format!("http://{}/debug/pprof/{name}", gateway.admin)]);
+        assert!(top.contains(&format!("Type: {name}")), "{top}");
+    }
+    gate.store(true, Ordering::SeqCst);
+    drop(waiting);
+}
+
+#[test]
+fn names_that_never_were_and_windows_that_overlap_are_refused_before_any_wait() {
+    let gateway = Pellucid::start(RESPOND);
+    for (query, told) in [
+        (
+            "profile?seconds=600&route=al",
+            "route: found `al`, expected a route that there is, or was since the process began; did you mean `all`?",
+        ),
+        ("goroutine?debug=2&route=nosuch", "route: found `nosuch`, expected a route"),
+        ("block?seconds=600&upstream=all", "upstream: found `all`, expected an upstream"),
+        ("flamegraph?seconds=600&diff=foo", "diff: found `foo`, expected ago:SECONDS or route:NAME with a route"),
+        ("flamegraph?seconds=600&diff=shop,catalog", "diff: found `shop,catalog`, expected"),
+        ("flamegraph?seconds=600&diff=route:nosuch", "diff: found `nosuch`, expected"),
+        ("flamegraph?seconds=30&ago=30&diff=30", "found diff=ago:30 with seconds=30 and ago=30, expected two windows that do not overlap"),
+        ("goroutine?seconds=600&debug=1", "found debug=1 with seconds=600, expected one of the two"),
+        ("threadcreate?seconds=600&debug=2", "found debug=2 with seconds=600, expected one of the two"),
+        ("trace?seconds=0", "seconds: found `0`, expected a number above 0 and at most 600"),
+        ("trace?seconds=NaN", "seconds: found `NaN`, expected a number"),
+    ] {
+        let answer = page(&gateway, query);
+        assert_eq!(answer.status, 400, "{query}: {}", answer.text());
+        assert!(answer.text().contains(told), "{query}: {}", answer.text());
+    }
+    assert_eq!(page(&gateway, "trace?seconds=0.5").status, 200);
+}
+
+#[test]
+fn a_route_that_a_reload_removed_can_still_be_asked_for() {
+    let yaml = |name: &str| config(PUBLIC, &format!("routes: [{{ name: {name}, filters: [{{ respond: {{ body: here }} }}] }}]\n"));
+    let gateway = start(&yaml("former"));
+    reload(&gateway, &yaml("latter"));
+    for query in ["goroutine?debug=2&route=former", "profile?seconds=1&route=former", "flamegraph?seconds=1&diff=former&route=latter"] {
+        assert_eq!(page(&gateway, query).status, 200, "{query}");
+    }
+    assert_eq!(page(&gateway, "goroutine?debug=2&route=other").status, 400);
 }

@@ -101,8 +101,8 @@ fn without_an_output_there_is_a_table_on_standard_output_and_all_else_on_standar
         }
         assert!(said.contains("taking a cpu profile") && !said.contains("flat%"), "{said}");
     }
-    let output = ask(&gateway, &["--seconds", "1", "--route", "nobody"]);
-    assert!(said(&output, 0).contains("no samples matched (route=nobody)"), "{output:?}");
+    let output = ask(&gateway, &["--seconds", "1", "--route", "rest"]);
+    assert!(said(&output, 0).contains("no samples matched (route=rest)"), "{output:?}");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_cannot_be_ends_with_a_code_and_the_reason() {
         (&["--seconds", "1", "-o", "/nowhere/at-all/cpu.svg"], 2, "found no folder /nowhere/at-all, expected one"),
         (&["--seconds", "0"], 2, "--seconds"),
         (&["--seconds", "x"], 2, "--seconds"),
-        (&["--kind", "goroutine", "--seconds", "1"], 2, "--seconds with --kind goroutine: expected it only with --kind cpu,"),
+        (&["--kind", "goroutine", "--hz", "50"], 2, "--hz with --kind goroutine: expected it only with --kind cpu"),
         (&["--kind", "trace", "-o", "trace.svg"], 2, "expected a name that ends in .json"),
         (&["--trace-id", "12"], 2, "expected 32 hexadecimal digits"),
         (&["--seconds", "601"], 1, "seconds: found `601`, expected a whole number from 1 to 600"),

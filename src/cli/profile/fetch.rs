@@ -85,12 +85,9 @@ impl Question {
 /// The first option that the kind does not know, and the kinds that do.
 fn misplaced(arguments: &ProfileArguments) -> Option<(&'static str, &'static str)> {
     const CPU: &[Kind] = &[Kind::Cpu];
-    const OVER_TIME: &[Kind] = &[Kind::Cpu, Kind::Heap, Kind::Allocs, Kind::Block, Kind::Mutex, Kind::Trace];
     const STACKS: &[Kind] = &[Kind::Cpu, Kind::Heap, Kind::Allocs, Kind::Goroutine, Kind::Threadcreate, Kind::Block, Kind::Mutex];
-    let over_time = (OVER_TIME, "cpu, heap, allocs, block, mutex or trace");
     let stacks = (STACKS, "cpu, heap, allocs, goroutine, threadcreate, block or mutex");
     let options = [
-        ("--seconds", arguments.seconds.is_some(), over_time),
         ("--hz", arguments.hz.is_some(), (CPU, "cpu")),
         ("--ago", arguments.ago.is_some(), (CPU, "cpu")),
         ("--route", arguments.route.is_some(), stacks),

@@ -189,7 +189,7 @@ fn wrong_usage_says_what_is_expected() {
         (&[&folder.path("absent.pb")], "expected a pprof file"),
         (&[&text], "expected"),
         (&["--kind", "trace", "-o", "out.svg"], ".json"),
-        (&["--kind", "goroutine", "--seconds", "3"], "only with --kind cpu, heap"),
+        (&["--kind", "goroutine", "--hz", "50"], "only with --kind cpu"),
         (&["--kind", "heap", "--hz", "99"], "only with --kind cpu"),
         (&["--kind", "trace", "--route", "shop"], "only with --kind cpu, heap"),
     ] {

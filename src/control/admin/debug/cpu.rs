@@ -6,7 +6,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::query::{Ask, Diff, When, past};
+use super::query::{Ask, Diff, FLAMEGRAPH_SECONDS, When, past};
 use super::{answer, aside, no_profile, refuse};
 use crate::base::clock::rfc3339;
 use crate::telemetry::export::profile::flamegraph::{self, Drawing};
@@ -19,8 +19,6 @@ use crate::telemetry::sampler::Kind;
 
 /// As long as Go's.
 const PROFILE_SECONDS: u64 = 30;
-/// As long as one waits for a page.
-const FLAMEGRAPH_SECONDS: u64 = 5;
 /// The drawing's own script and style, which stand inside it, and nothing from anywhere. The console may frame it.
 const DRAWING_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'self'";
 
@@ -78,7 +76,12 @@ async fn counterpart(ask: &Ask, diff: &Diff, after: &Taken) -> Result<Taken, Res
     let same_time = When::Past { from, until: from + after.duration_nanos };
     match diff {
         Diff::Ago(seconds) => {
-            let when = past(Profiler::of_process().unix_nanos(), std::time::Duration::from_secs(*seconds), length);
+            let now = match ask.when(FLAMEGRAPH_SECONDS, 0) {
+                // A window that was taken on purpose is compared with what was before it.
+                When::Coming(_) => from,
+                When::Past { .. } => Profiler::of_process().unix_nanos(),
+            };
+            let when = past(now, std::time::Duration::from_secs(*seconds), length);
             take(Kind::Cpu, ask, when, &ask.wanted).await
         }
         Diff::Route(route) => {

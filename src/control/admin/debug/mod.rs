@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use super::Admin;
 use crate::telemetry::export::profile::{pprof, text};
 use crate::telemetry::profile::Profile;
+use crate::telemetry::profile::profiler::Profiler;
 use crate::telemetry::profile::refusal::NoProfile;
 use query::Ask;
 
@@ -115,14 +116,15 @@ async fn index() -> Html<String> {
     ))
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Ask {
+impl FromRequestParts<Admin> for Ask {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+    async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Response> {
+        let pairs = Query::<Vec<(String, String)>>::from_request_parts(parts, admin).await;
         let pairs = pairs.map_err(|rejection| refuse(StatusCode::BAD_REQUEST, &rejection.body_text()))?;
         let page = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-        Ask::parse(&page, &pairs.0).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))
+        let ask = Ask::parse(&page, &pairs.0, Profiler::of_process().unix_nanos());
+        ask.and_then(|ask| ask.with_known_names(&admin.control.legends)).map_err(|why| refuse(StatusCode::BAD_REQUEST, &why))
     }
 }
 

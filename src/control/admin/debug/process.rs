@@ -2,6 +2,8 @@
 //!
 //! In: a length of time, or addresses. Out: trace events for Perfetto, and what Go's tools expect of the other two. Not here: samples.
 
+use std::time::Duration;
+
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,13 +14,12 @@ use super::{aside, plain, refuse};
 use crate::telemetry::profile::profiler::Profiler;
 
 /// As long as Go's.
-const TRACE_SECONDS: u64 = 1;
+const TRACE_LENGTH: Duration = Duration::from_secs(1);
 /// Addresses in one question.
 const SYMBOLS_MAX: usize = 10_000;
 
 pub(super) async fn trace(State(admin): State<Admin>, ask: Ask) -> Result<Response, Response> {
-    let length = std::time::Duration::from_secs(ask.seconds.unwrap_or(TRACE_SECONDS));
-    let Some(timeline) = admin.telemetry.timeline(length).await else {
+    let Some(timeline) = admin.telemetry.timeline(ask.length.unwrap_or(TRACE_LENGTH)).await else {
         return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "as many timelines as there may be are being drawn already"));
     };
     let head = [
