@@ -42,7 +42,7 @@ pub(crate) struct Exports {
 
 /// What a gateway writes on standard error unless PELLUCID_LOG says otherwise; and what others do.
 pub(crate) const LINES: &str = "warn,pellucid=info";
-pub(crate) const FEW_LINES: &str = "warn";
+const FEW_LINES: &str = "warn";
 
 /// Installs the process's subscriber. A second call in one process changes nothing and exports nothing.
 pub(crate) fn install(lines: &str, settings: &TelemetrySettings, ledger: &Arc<Ledger>, standings: &Standings) -> Exports {

@@ -6,6 +6,7 @@
 use http::Version;
 
 use super::head::BadHead;
+use crate::base::limits::HOST_BYTES_MAX;
 use crate::proxy::fields::{Fields, Known};
 
 const MISSING: BadHead = BadHead::Malformed("an HTTP/1.1 request needs a Host");
@@ -27,7 +28,7 @@ pub(crate) fn check_authority(authority: &[u8]) -> Result<(), BadHead> {
     let (host, port) = split_port(authority).ok_or(MALFORMED)?;
     let host_fits = match host {
         [b'[', inside @ .., b']'] => std::str::from_utf8(inside).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
-        name => !name.is_empty() && name.len() <= 255 && name.iter().all(is_name_byte),
+        name => !name.is_empty() && name.len() <= HOST_BYTES_MAX && name.iter().all(is_name_byte),
     };
     let port_fits = port.is_none_or(|port| {
         port.len() <= 5

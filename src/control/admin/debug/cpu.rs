@@ -74,21 +74,22 @@ async fn counterpart(ask: &Ask, diff: &Diff, after: &Taken) -> Result<Taken, Res
     let length = std::time::Duration::from_nanos(after.duration_nanos);
     let from = after.began_unix_nanos;
     let same_time = When::Past { from, until: from + after.duration_nanos };
+    let coming = match ask.when(FLAMEGRAPH_SECONDS, from) {
+        When::Coming(length) => Some(length),
+        When::Past { .. } => None,
+    };
     match diff {
         Diff::Ago(seconds) => {
-            let now = match ask.when(FLAMEGRAPH_SECONDS, 0) {
-                // A window that was taken on purpose is compared with what was before it.
-                When::Coming(_) => from,
-                When::Past { .. } => Profiler::of_process().unix_nanos(),
-            };
+            // A window that was taken on purpose is compared with what was before it.
+            let now = if coming.is_some() { from } else { Profiler::of_process().unix_nanos() };
             let when = past(now, std::time::Duration::from_secs(*seconds), length);
             take(Kind::Cpu, ask, when, &ask.wanted).await
         }
         Diff::Route(route) => {
             let wanted = Wanted { route: Some(route.clone()), ..ask.wanted.clone() };
             // The time that has just passed is only remembered by continuous profiles.
-            match (Profiler::of_process().continuous(), ask.when(FLAMEGRAPH_SECONDS, 0)) {
-                (None, When::Coming(length)) => take(Kind::Cpu, ask, When::Coming(length), &wanted).await,
+            match (Profiler::of_process().continuous(), coming) {
+                (None, Some(length)) => take(Kind::Cpu, ask, When::Coming(length), &wanted).await,
                 _ => take(Kind::Cpu, ask, same_time, &wanted).await,
             }
         }

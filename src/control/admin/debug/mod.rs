@@ -130,7 +130,7 @@ impl FromRequestParts<Admin> for Ask {
 
 fn refuse(status: StatusCode, why: &str) -> Response {
     // Go's tools print what stands here.
-    (status, [("x-go-pprof", "1"), ("x-content-type-options", "nosniff")], format!("{why}\n")).into_response()
+    (status, [("x-go-pprof", "1")], format!("{why}\n")).into_response()
 }
 
 fn no_profile(why: &NoProfile) -> Response {
